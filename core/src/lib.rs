@@ -1,0 +1,9 @@
+//! Domicile's domain, pure: no IO, no clock, no randomness, no runtime.
+//!
+//! What a round is, how it is proven and who may see it is decided here and tested without a server.
+//! Time, randomness and ids come in as arguments; bytes go out as values.
+
+pub mod epoch;
+pub mod error;
+pub mod ids;
+pub mod money;
