@@ -129,6 +129,12 @@ codes! {
     TooManyRequests, "too-many-requests", Limited, 429, "The rate limit for this address or token is reached.", "Repeat the request after Retry-After.";
     TooManyConnections, "too-many-connections", Limited, 503, "The connection limit is reached.", "Connect again after Retry-After.";
     UpstreamUnavailable, "upstream-unavailable", Unavailable, 502, "The upstream did not answer; it is not known to have executed anything.", "Reads: repeat. Writes: repeat with the same key.";
+    NodeBusy, "node-busy", Unavailable, 503, "The node's agent is carrying out another operation.", "Repeat the request after Retry-After.";
+    NodeState, "node-state", Conflict, 409, "The node's present state does not permit this operation.", "Read the node's status; the detail names what stands in the way.";
+    WriterNotNamed, "writer-not-named", Conflict, 409, "The control record does not name this node as the writer of this epoch.", "Read the control record; only the node it names may act as primary.";
+    ControlUnavailable, "control-unavailable", Unavailable, 503, "The control plane cannot be reached, and the last known record does not permit this.", "Restore etcd and repeat the request.";
+    StepFailed, "step-failed", Internal, 500, "A database tool or statement of the operation failed.", "The detail names the step; correct the cause and repeat the request.";
+    StepTimeout, "step-timeout", Unavailable, 504, "The operation did not reach its postcondition in time; it may be repeated.", "Read the node's status and repeat the request.";
     Database, "database", Unavailable, 503, "The database is not available; nothing was executed.", "Repeat the request with the same key after Retry-After.";
     Internal, "internal", Internal, 500, "An internal fault.", "Give the request's trace id to the operator of this system.";
 }
