@@ -134,15 +134,15 @@ text_id!(
     RequestKey, "request key", "1-64 visible ASCII characters", is_visible_ascii
 );
 uuid_id!(
-    /// A round, shared or instant play. UUIDv7.
+    /// A round, shared or instant play. `UUIDv7`.
     RoundId, "round id"
 );
 uuid_id!(
-    /// A bet. UUIDv7.
+    /// A bet. `UUIDv7`.
     BetId, "bet id"
 );
 uuid_id!(
-    /// A player's session. UUIDv7.
+    /// A player's session. `UUIDv7`.
     SessionId, "session id"
 );
 uuid_id!(

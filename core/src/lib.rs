@@ -3,7 +3,16 @@
 //! What a round is, how it is proven and who may see it is decided here and tested without a server.
 //! Time, randomness and ids come in as arguments; bytes go out as values.
 
+pub mod claims;
 pub mod epoch;
 pub mod error;
+pub mod games;
+pub mod hex;
 pub mod ids;
+pub mod limits;
 pub mod money;
+pub mod operator_auth;
+pub mod outcome;
+pub mod record;
+pub mod seal;
+pub mod seed;
