@@ -1,0 +1,41 @@
+# Thin: each target is one line into cargo or the CLI. `.ci/tools` finds or installs what a target stands on.
+PROGRAMS := -p domicile -p domicile-agent -p domicile-router -p domicile-writer -p domicile-reader
+CLUSTER  := .ci/tools postgres etcd --
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo up down status test unit system lint fmt bench
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+build: ## the programs
+	cargo build $(PROGRAMS)
+
+demo: build ## the whole path on this machine: three regions, rounds, proofs; cleans up after itself
+	$(CLUSTER) target/debug/domicile demo
+
+up: build ## start the demo topology and leave it running
+	$(CLUSTER) target/debug/domicile up
+
+down: build ## stop it and delete its data
+	target/debug/domicile down --purge
+
+status: build ## how it is
+	target/debug/domicile status
+
+test: lint unit system ## everything
+
+unit: ## tests that need no cluster
+	.ci/tools nextest postgres -- cargo nextest run --workspace
+
+system: build ## tests on real clusters
+	.ci/tools nextest postgres etcd -- cargo nextest run --workspace --profile system
+
+lint: ## format, lints, architecture, licences, documentation
+	.ci/tools deny -- .ci/lint
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: ## figures beside their yardsticks
+	$(CLUSTER) cargo bench --workspace
