@@ -21,6 +21,21 @@ pub const LEAF_MAX_BYTES: usize = 16 * 1024;
 /// Most jurisdictions one shared round may be enabled for.
 pub const ROUND_JURISDICTIONS_MAX: usize = 64;
 
+/// Largest signed note that is read, bytes.
+pub const NOTE_MAX_BYTES: usize = 64 * 1024;
+/// Most signature lines of one note; the specification asks for at least 16.
+pub const NOTE_SIGNATURES_MAX: usize = 64;
+/// Longest name of a note key, bytes.
+pub const KEY_NAME_MAX_BYTES: usize = 128;
+/// Largest `tlog-proof` text that is read, bytes: a note, a path, and as much extra data as a note.
+pub const TLOG_PROOF_MAX_BYTES: usize = 3 * NOTE_MAX_BYTES;
+/// Longest path of a Merkle proof, hashes: a tree of 2^63 leaves needs no more.
+pub const PROOF_PATH_MAX_HASHES: usize = 64;
+/// Longest tile path that is read, bytes.
+pub const TILE_PATH_MAX_BYTES: usize = 64;
+/// Longest free text of one line of a leaf (parameters, outcome), bytes.
+pub const LINE_TEXT_MAX_BYTES: usize = 1024;
+
 /// Longest game parameter line, bytes.
 pub const GAME_PARAMS_MAX_BYTES: usize = 1024;
 /// Longest selection of a bet, bytes.

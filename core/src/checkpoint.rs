@@ -1,0 +1,133 @@
+//! C2SP `tlog-checkpoint`: a signed statement of a log's size and root.
+//!
+//! Invariants: the text has exactly three lines (no extension lines) and one spelling; the note is signed by
+//! the key whose name is the origin, `<cluster>/<jurisdiction>/<log epoch>`.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{
+    base64,
+    ids::{ClusterId, Jurisdiction},
+    log::{Hash, MAX_TREE_SIZE_LEAVES},
+    note::{self, NoteError, SigningKey, VerifierKey},
+};
+
+/// Why a checkpoint is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CheckpointError {
+    /// The text does not have the form of a checkpoint.
+    #[error("not a checkpoint: expected origin, size and root, one per line")]
+    Malformed,
+    /// The key's name is not the checkpoint's origin.
+    #[error("the checkpoint's origin is not the name of the key that signs it")]
+    Origin,
+    /// The note around it is refused.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+}
+
+/// A log's name: `<cluster>/<jurisdiction>/<log epoch>`. It is also the name of the log's key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The cluster the log belongs to.
+    pub cluster: ClusterId,
+    /// The jurisdiction whose rounds it holds.
+    pub jurisdiction: Jurisdiction,
+    /// Grows by one when a log is abandoned for a new one, which has a new key.
+    pub log_epoch: u32,
+}
+
+impl Origin {
+    /// Parses the text form.
+    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let mut parts = text.splitn(3, '/');
+        let cluster = parts.next().and_then(|part| ClusterId::parse(part).ok());
+        let jurisdiction = parts.next().and_then(|part| Jurisdiction::parse(part).ok());
+        let log_epoch = parts.next().and_then(|part| part.parse().ok());
+        match (cluster, jurisdiction, log_epoch) {
+            (Some(cluster), Some(jurisdiction), Some(log_epoch)) => {
+                Some(Self { cluster, jurisdiction, log_epoch })
+            }
+            _ => None,
+        }
+        .filter(|origin| origin.to_string() == text)
+        .ok_or(CheckpointError::Malformed)
+    }
+
+    /// The name of the key that signs this cluster's receipts.
+    pub fn receipt_key_name(&self) -> String {
+        receipt_key_name(&self.cluster)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.cluster, self.jurisdiction, self.log_epoch)
+    }
+}
+
+/// The origin of a jurisdiction's log as text.
+pub fn origin(cluster: &ClusterId, jurisdiction: &Jurisdiction, log_epoch: u32) -> String {
+    format!("{cluster}/{jurisdiction}/{log_epoch}")
+}
+
+/// The name of the key that signs a cluster's receipts: `<cluster>/receipt`.
+pub fn receipt_key_name(cluster: &ClusterId) -> String {
+    format!("{cluster}/receipt")
+}
+
+/// A tree head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log.
+    pub origin: Origin,
+    /// Its number of leaves.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+}
+
+impl Checkpoint {
+    /// The text that is signed.
+    pub fn encode(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, base64::encode(&self.root))
+    }
+
+    /// Parses the signed text; only what [`Checkpoint::encode`] writes is accepted.
+    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let mut lines = text.splitn(4, '\n');
+        let mut line = || lines.next().ok_or(CheckpointError::Malformed);
+        let (origin, size, root, rest) = (line()?, line()?, line()?, line()?);
+        let checkpoint = Self {
+            origin: Origin::parse(origin)?,
+            size: size.parse().or(Err(CheckpointError::Malformed))?,
+            root: base64::decode_32(root).ok_or(CheckpointError::Malformed)?,
+        };
+        let canonical = rest.is_empty() && checkpoint.encode() == text;
+        if canonical && checkpoint.size <= MAX_TREE_SIZE_LEAVES {
+            Ok(checkpoint)
+        } else {
+            Err(CheckpointError::Malformed)
+        }
+    }
+
+    /// Signs it with the log's key, whose name must be the origin. Repeating it gives the same bytes.
+    ///
+    /// Call it only after the tree is durable in two regions: a signature cannot be taken back.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, CheckpointError> {
+        if key.name() != self.origin.to_string() {
+            return Err(CheckpointError::Origin);
+        }
+        Ok(note::sign(&self.encode(), key)?)
+    }
+
+    /// Opens a signed checkpoint: one of `keys` has signed it, and that key is the origin's own.
+    pub fn open(note: &str, keys: &[VerifierKey]) -> Result<Self, CheckpointError> {
+        let opened = note::open(note, keys)?;
+        let checkpoint = Self::parse(&opened.text)?;
+        let origin = checkpoint.origin.to_string();
+        if opened.signers.contains(&origin) { Ok(checkpoint) } else { Err(CheckpointError::Origin) }
+    }
+}
