@@ -11,6 +11,7 @@ use crate::{
     hex,
     ids::{BetId, Jurisdiction, OperatorId, PlayerRef, RoundId, SessionId},
     limits::{RECORD_MAX_BYTES, SELECTION_MAX_BYTES},
+    lines::{LineError, Lines, number},
     money::{Currency, Micro},
 };
 
@@ -55,11 +56,8 @@ pub enum RecordError {
     #[error("a bet record has at most {RECORD_MAX_BYTES} bytes")]
     TooLong,
     /// Not the lines of a record in their order.
-    #[error("line `{0}` of the bet record is missing or malformed")]
-    Line(&'static str),
-    /// Lines follow the last one, or the last is not ended.
-    #[error("the bet record does not end after its checkpoint line")]
-    Ending,
+    #[error("bet record: {0}")]
+    Line(#[from] LineError),
 }
 
 impl BetRecord {
@@ -90,31 +88,30 @@ impl BetRecord {
         if text.len() > RECORD_MAX_BYTES {
             return Err(RecordError::TooLong);
         }
-        let mut lines = Lines(text);
-        lines.title()?;
+        let mut lines = Lines::new(text);
+        lines.header(TITLE)?;
         let record = Self {
-            jurisdiction: lines.field("jurisdiction", |v| Jurisdiction::parse(v).ok())?,
-            operator: lines.field("operator", |v| OperatorId::parse(v).ok())?,
-            player: lines.field("player", |v| PlayerRef::parse(v).ok())?,
-            session: lines.field("session", |v| SessionId::parse(v).ok())?,
-            round: lines.field("round", |v| RoundId::parse(v).ok())?,
-            bet: lines.field("bet", |v| BetId::parse(v).ok())?,
-            currency: lines.field("currency", |v| Currency::parse(v).ok())?,
-            stake: lines.field("stake_micro", |v| Micro::new(decimal(v)?).ok())?,
-            selection: lines.field("selection", selection)?,
-            client_seed: lines.field("client_seed", hex::decode_32)?,
-            commitment: lines.field("commitment", hex::decode_32)?,
+            jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
+            operator: lines.read("operator", OperatorId::parse)?,
+            player: lines.read("player", PlayerRef::parse)?,
+            session: lines.read("session", SessionId::parse)?,
+            round: lines.read("round", RoundId::parse)?,
+            bet: lines.read("bet", BetId::parse)?,
+            currency: lines.read("currency", Currency::parse)?,
+            stake: Micro::new(lines.number("stake_micro")?).or(Err(LineError("stake_micro")))?,
+            selection: lines.read("selection", selection)?,
+            client_seed: lines.hash("client_seed")?,
+            commitment: lines.hash("commitment")?,
             checkpoint_size: 0,
             checkpoint_root: [0; 32],
         };
-        let (checkpoint_size, checkpoint_root) = lines.field("checkpoint", |v| {
-            let (size, root) = v.split_once(' ')?;
-            Some((decimal(size)?, hex::decode_32(root)?))
-        })?;
-        if !lines.0.is_empty() {
-            return Err(RecordError::Ending);
-        }
-        Ok(Self { checkpoint_size, checkpoint_root, ..record })
+        let (size, root) = lines
+            .value("checkpoint")?
+            .split_once(' ')
+            .and_then(|(size, root)| Some((number(size)?, hex::decode_32(root)?)))
+            .ok_or(LineError("checkpoint"))?;
+        lines.end()?;
+        Ok(Self { checkpoint_size: size, checkpoint_root: root, ..record })
     }
 }
 
@@ -135,38 +132,10 @@ pub fn commitment(record: &str, salt: &[u8; 32]) -> [u8; 32] {
     hash.chain_update(record.as_bytes()).finalize().into()
 }
 
-struct Lines<'a>(&'a str);
-
-impl<'a> Lines<'a> {
-    fn next(&mut self) -> Option<&'a str> {
-        let (line, rest) = self.0.split_once('\n')?;
-        self.0 = rest;
-        Some(line)
-    }
-
-    fn title(&mut self) -> Result<(), RecordError> {
-        if self.next() == Some(TITLE) { Ok(()) } else { Err(RecordError::Line(TITLE)) }
-    }
-
-    fn field<T>(
-        &mut self,
-        name: &'static str,
-        read: impl FnOnce(&'a str) -> Option<T>,
-    ) -> Result<T, RecordError> {
-        self.next()
-            .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
-            .and_then(read)
-            .ok_or(RecordError::Line(name))
-    }
-}
-
-fn decimal(text: &str) -> Option<u64> {
-    text.parse::<u64>().ok().filter(|value| value.to_string() == text)
-}
-
-fn selection(text: &str) -> Option<String> {
+fn selection(text: &str) -> Result<String, RecordError> {
     let fits = (1..=SELECTION_MAX_BYTES).contains(&text.len());
-    (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+    let plain = fits && text.bytes().all(|b| b.is_ascii_graphic());
+    plain.then(|| text.to_owned()).ok_or(RecordError::Line(LineError("selection")))
 }
 
 #[cfg(test)]
