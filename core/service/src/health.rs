@@ -1,0 +1,136 @@
+//! Readiness: named checks, each owned by the part that knows.
+//!
+//! Invariants: a check is red until its owner first says otherwise; a draining process is never ready.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::drain::Drain;
+
+/// One named check, as `/readyz` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckState {
+    /// Whether it passes.
+    pub ok: bool,
+    /// In words, for a person.
+    pub detail: String,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadyReport {
+    /// Whether every check passes and the process is not draining.
+    pub ready: bool,
+    /// All checks by name.
+    pub checks: BTreeMap<&'static str, CheckState>,
+}
+
+/// The process's readiness.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    checks: Arc<RwLock<BTreeMap<&'static str, CheckState>>>,
+    drain: Drain,
+}
+
+impl Readiness {
+    /// No checks yet; ready unless draining.
+    pub fn new(drain: Drain) -> Self {
+        Self { checks: Arc::default(), drain }
+    }
+
+    /// Adds a check, red until its first `pass`.
+    pub fn check(&self, name: &'static str) -> Check {
+        let check = Check { readiness: self.clone(), name };
+        check.fail("starting");
+        check
+    }
+
+    /// The present state.
+    pub fn report(&self) -> ReadyReport {
+        let mut checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let serving = !self.drain.has_begun();
+        let detail = if serving { "serving" } else { "draining" };
+        checks.insert("drain", CheckState { ok: serving, detail: detail.to_owned() });
+        ReadyReport { ready: checks.values().all(|check| check.ok), checks }
+    }
+
+    /// Whether every check passes and the process is not draining.
+    pub fn is_ready(&self) -> bool {
+        self.report().ready
+    }
+
+    /// The `/readyz` answer.
+    pub fn response(&self) -> Response {
+        let report = self.report();
+        let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        (status, no_store, Json(report)).into_response()
+    }
+
+    /// `GET /readyz`, to merge into a listener's router.
+    pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
+        let readiness = self.clone();
+        axum::Router::new().route("/readyz", get(move || std::future::ready(readiness.response())))
+    }
+}
+
+/// The handle through which a part reports one check.
+#[derive(Debug, Clone)]
+pub struct Check {
+    readiness: Readiness,
+    name: &'static str,
+}
+
+impl Check {
+    /// The check passes.
+    pub fn pass(&self, detail: impl Into<String>) {
+        self.set(true, detail.into());
+    }
+
+    /// The check fails.
+    pub fn fail(&self, detail: impl Into<String>) {
+        self.set(false, detail.into());
+    }
+
+    fn set(&self, ok: bool, detail: String) {
+        let mut checks = self.readiness.checks.write().unwrap_or_else(PoisonError::into_inner);
+        let before = checks.insert(self.name, CheckState { ok, detail: detail.clone() });
+        drop(checks);
+        match before {
+            Some(before) if before.ok == ok => {}
+            Some(_) if ok => tracing::info!(check = self.name, detail, "check passes"),
+            Some(_) => tracing::warn!(check = self.name, detail, "check fails"),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drain::DrainLimits;
+
+    #[test]
+    fn ready_only_when_every_check_passes_and_not_draining() {
+        let drain = Drain::new(DrainLimits::default());
+        let readiness = Readiness::new(drain.clone());
+        let (database, topology) = (readiness.check("database"), readiness.check("topology"));
+        assert!(!readiness.is_ready(), "red until first told otherwise");
+        database.pass("connected");
+        topology.pass("generation 1");
+        assert!(readiness.is_ready());
+        database.fail("connection lost");
+        assert_eq!(readiness.response().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.report().checks["database"].detail, "connection lost");
+        database.pass("connected");
+        drain.begin("test");
+        assert!(!readiness.is_ready());
+        assert!(!readiness.report().checks["drain"].ok);
+    }
+}
