@@ -73,7 +73,7 @@ pub fn folder(config_file: &Path) -> &Path {
     }
 }
 
-/// Reads a secret of one line; surrounding white space is not part of it.
+/// Reads a secret; surrounding white space is not part of it.
 pub fn secret(path: &Path) -> Result<SecretString, ConfigError> {
     let read = |source| ConfigError::Read { path: path.to_owned(), source };
     let refuse = |problem| ConfigError::Secret { path: path.to_owned(), problem };

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use domicile_core::error::{Code, ErrorClass};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -92,10 +93,11 @@ impl From<Code> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = self.to_json().to_string();
-        let mut response = (self.status(), body).into_response();
+impl Problem {
+    /// The whole answer, for a service without axum.
+    pub fn to_http(&self) -> http::Response<Bytes> {
+        let mut response = http::Response::new(self.to_json().to_string().into());
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -108,6 +110,12 @@ impl IntoResponse for Problem {
         // The access log and the metrics read it back from here.
         response.extensions_mut().insert(self.code);
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.to_http().map(axum::body::Body::from)
     }
 }
 
