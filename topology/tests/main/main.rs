@@ -1,0 +1,3 @@
+//! The topology document as its users meet it.
+
+mod document;
