@@ -125,6 +125,7 @@ pub struct StandbyStatus {
 }
 
 /// A replication slot.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, as Postgres reports them")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotStatus {
     /// The slot's name.

@@ -145,15 +145,16 @@ impl<'a> Section<'a> {
         self.set_of(key, value, parse)
     }
 
-    /// Like [`Section::set`], for a key that may be left out; the outer `None` means a mistake.
-    fn optional_set<T: Ord, E: Display>(
+    /// Like [`Section::set`], with a fallback for a key that may be left out.
+    fn set_or<T: Ord, E: Display>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<Option<BTreeSet<T>>> {
+        fallback: Option<BTreeSet<T>>,
+    ) -> Option<BTreeSet<T>> {
         match self.optional(key) {
-            None => Some(None),
-            Some(value) => self.set_of(key, value, parse).map(Some),
+            None => fallback,
+            Some(value) => self.set_of(key, value, parse),
         }
     }
 
@@ -173,7 +174,7 @@ impl<'a> Section<'a> {
         };
         let mut set = BTreeSet::new();
         let mut sound = true;
-        for item in items.iter() {
+        for item in items {
             let Some(parsed) = self.parsed(key, item.get_ref(), &parse) else {
                 sound = false;
                 continue;

@@ -130,16 +130,15 @@ fn jurisdiction(s: &mut Section<'_>) -> Option<JurisdictionPolicy> {
     let writer_regions = s.set("writer_regions", RegionId::parse);
     let required_copy_regions = s.set("required_copy_regions", RegionId::parse);
     let allowed_regions = s.set("allowed_regions", RegionId::parse);
-    let serve_regions = s.optional_set("serve_regions", RegionId::parse);
+    let serve_regions = s.set_or("serve_regions", RegionId::parse, allowed_regions.clone());
     let lag_limit_ms = s.number("lag_limit_ms", MIN_LAG_LIMIT_MS, MAX_LAG_LIMIT_MS);
     let publish_log = s.flag("publish_log");
-    let allowed_regions = allowed_regions?;
     Some(JurisdictionPolicy {
         code: code?,
         writer_regions: writer_regions?,
         required_copy_regions: required_copy_regions?,
-        serve_regions: serve_regions?.unwrap_or_else(|| allowed_regions.clone()),
-        allowed_regions,
+        allowed_regions: allowed_regions?,
+        serve_regions: serve_regions?,
         lag_limit_ms: lag_limit_ms?,
         publish_log: publish_log?,
     })
