@@ -4,6 +4,10 @@
 //! `encode(parse(text)) == text`. A leaf holds no personal data: a bet appears in it only as a commitment.
 //! An entry fits an entry bundle of `tlog-tiles` (65 535 bytes) by its field limits.
 
+#[cfg(test)]
+mod samples;
+mod text;
+
 use std::fmt::Write as _;
 
 use thiserror::Error;
@@ -11,17 +15,10 @@ use thiserror::Error;
 use crate::{
     hex,
     ids::{ChainId, GameCode, Jurisdiction, RoundId},
-    limits::{LEAF_MAX_BYTES, ROUND_JURISDICTIONS_MAX},
-    lines::{LineError, Lines, Text, number},
+    limits::ROUND_JURISDICTIONS_MAX,
+    lines::{LineError, Text},
     log::{Hash, frontier::Frontier, leaf_hash},
 };
-
-const ROUND_COMMIT: &str = "domicile/round-commit/v1";
-const ROUND_SETTLE: &str = "domicile/round-settle/v1";
-const ROUND_VOID: &str = "domicile/round-void/v1";
-const CHAIN_COMMIT: &str = "domicile/chain-commit/v1";
-const PLAY: &str = "domicile/play/v1";
-const CHAIN_CLOSE: &str = "domicile/chain-close/v1";
 
 /// Why an entry is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -290,177 +287,4 @@ impl Leaf {
             Self::ChainClose(leaf) => &leaf.jurisdiction,
         }
     }
-
-    /// The entry's text, as it is stored and hashed.
-    pub fn encode(&self) -> String {
-        let hex = |hash: &Hash| hex::encode(hash);
-        match self {
-            Self::RoundCommit(RoundCommit { jurisdiction, round, game, params, commitment }) => {
-                format!(
-                    "{ROUND_COMMIT}\njurisdiction {jurisdiction}\nround {round}\ngame {game}\n\
-                     params {params}\ncommitment {}\n",
-                    hex(commitment)
-                )
-            }
-            Self::RoundSettle(leaf) => format!(
-                "{ROUND_SETTLE}\njurisdiction {}\nround {}\ncommit_index {}\nseed {}\noutcome {}\n\
-                 jurisdictions {}\n{}",
-                leaf.jurisdiction,
-                leaf.round,
-                leaf.commit_index,
-                hex(&leaf.seed),
-                leaf.outcome,
-                leaf.bets.as_slice().len(),
-                leaf.bets.lines()
-            ),
-            Self::RoundVoid(leaf) => format!(
-                "{ROUND_VOID}\njurisdiction {}\nround {}\ncommit_index {}\nseed {}\nreason {}\n\
-                 jurisdictions {}\n{}",
-                leaf.jurisdiction,
-                leaf.round,
-                leaf.commit_index,
-                hex(&leaf.seed),
-                leaf.reason,
-                leaf.bets.as_slice().len(),
-                leaf.bets.lines()
-            ),
-            Self::ChainCommit(leaf) => format!(
-                "{CHAIN_COMMIT}\njurisdiction {}\nchain {}\ngame {}\nparams {}\nlength {}\n\
-                 commitment {}\n",
-                leaf.jurisdiction,
-                leaf.chain,
-                leaf.game,
-                leaf.params,
-                leaf.length,
-                hex(&leaf.commitment)
-            ),
-            Self::Play(leaf) => format!(
-                "{PLAY}\njurisdiction {}\ncommit_index {}\nposition {}\nround {}\nseed {}\n\
-                 client_seed {}\noutcome {}\nrecord {}\n",
-                leaf.jurisdiction,
-                leaf.commit_index,
-                leaf.position,
-                leaf.round,
-                hex(&leaf.seed),
-                hex(&leaf.client_seed),
-                leaf.outcome,
-                hex(&leaf.record)
-            ),
-            Self::ChainClose(leaf) => format!(
-                "{CHAIN_CLOSE}\njurisdiction {}\ncommit_index {}\nplays {}\nseed {}\nreason {}\n",
-                leaf.jurisdiction,
-                leaf.commit_index,
-                leaf.plays,
-                hex(&leaf.seed),
-                leaf.reason
-            ),
-        }
-    }
-
-    /// Parses an entry; only what [`Leaf::encode`] writes is accepted.
-    pub fn parse(entry: &[u8]) -> Result<Self, LeafError> {
-        if entry.len() > LEAF_MAX_BYTES || !entry.is_ascii() {
-            return Err(LeafError::UnknownForm);
-        }
-        let text = str::from_utf8(entry).or(Err(LeafError::UnknownForm))?;
-        let (header, body) = text.split_once('\n').ok_or(LeafError::UnknownForm)?;
-        let mut lines = Lines::new(body);
-        let leaf = match header {
-            ROUND_COMMIT => Self::RoundCommit(round_commit(&mut lines)?),
-            ROUND_SETTLE => Self::RoundSettle(round_settle(&mut lines)?),
-            ROUND_VOID => Self::RoundVoid(round_void(&mut lines)?),
-            CHAIN_COMMIT => Self::ChainCommit(chain_commit(&mut lines)?),
-            PLAY => Self::Play(play(&mut lines)?),
-            CHAIN_CLOSE => Self::ChainClose(chain_close(&mut lines)?),
-            _ => return Err(LeafError::UnknownForm),
-        };
-        lines.end()?;
-        if leaf.encode() == text { Ok(leaf) } else { Err(LeafError::NotCanonical) }
-    }
-}
-
-fn round_commit(lines: &mut Lines<'_>) -> Result<RoundCommit, LeafError> {
-    Ok(RoundCommit {
-        jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
-        round: lines.read("round", RoundId::parse)?,
-        game: lines.read("game", GameCode::parse)?,
-        params: lines.read("params", Text::parse)?,
-        commitment: lines.hash("commitment")?,
-    })
-}
-
-fn round_settle(lines: &mut Lines<'_>) -> Result<RoundSettle, LeafError> {
-    Ok(RoundSettle {
-        jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
-        round: lines.read("round", RoundId::parse)?,
-        commit_index: lines.number("commit_index")?,
-        seed: lines.hash("seed")?,
-        outcome: lines.read("outcome", Text::parse)?,
-        bets: round_bets(lines)?,
-    })
-}
-
-fn round_void(lines: &mut Lines<'_>) -> Result<RoundVoid, LeafError> {
-    Ok(RoundVoid {
-        jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
-        round: lines.read("round", RoundId::parse)?,
-        commit_index: lines.number("commit_index")?,
-        seed: lines.hash("seed")?,
-        reason: lines.read("reason", VoidReason::parse)?,
-        bets: round_bets(lines)?,
-    })
-}
-
-fn round_bets(lines: &mut Lines<'_>) -> Result<RoundBets, LeafError> {
-    let count = lines.number("jurisdictions")?;
-    let count = usize::try_from(count).ok().filter(|count| *count <= ROUND_JURISDICTIONS_MAX);
-    let mut bets = Vec::new();
-    for _ in 0..count.ok_or(LeafError::Jurisdictions)? {
-        bets.push(jurisdiction_bets(lines.value("bets")?).ok_or(LineError("bets"))?);
-    }
-    RoundBets::new(bets)
-}
-
-fn jurisdiction_bets(value: &str) -> Option<JurisdictionBets> {
-    let (jurisdiction, rest) = value.split_once(' ')?;
-    let (count, root) = rest.split_once(' ')?;
-    Some(JurisdictionBets {
-        jurisdiction: Jurisdiction::parse(jurisdiction).ok()?,
-        count: number(count)?,
-        root: hex::decode_32(root)?,
-    })
-}
-
-fn chain_commit(lines: &mut Lines<'_>) -> Result<ChainCommit, LeafError> {
-    Ok(ChainCommit {
-        jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
-        chain: lines.read("chain", ChainId::parse)?,
-        game: lines.read("game", GameCode::parse)?,
-        params: lines.read("params", Text::parse)?,
-        length: lines.small_number("length")?,
-        commitment: lines.hash("commitment")?,
-    })
-}
-
-fn play(lines: &mut Lines<'_>) -> Result<Play, LeafError> {
-    Ok(Play {
-        jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
-        commit_index: lines.number("commit_index")?,
-        position: lines.small_number("position")?,
-        round: lines.read("round", RoundId::parse)?,
-        seed: lines.hash("seed")?,
-        client_seed: lines.hash("client_seed")?,
-        outcome: lines.read("outcome", Text::parse)?,
-        record: lines.hash("record")?,
-    })
-}
-
-fn chain_close(lines: &mut Lines<'_>) -> Result<ChainClose, LeafError> {
-    Ok(ChainClose {
-        jurisdiction: lines.read("jurisdiction", Jurisdiction::parse)?,
-        commit_index: lines.number("commit_index")?,
-        plays: lines.small_number("plays")?,
-        seed: lines.hash("seed")?,
-        reason: lines.read("reason", CloseReason::parse)?,
-    })
 }
