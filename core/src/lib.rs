@@ -25,3 +25,4 @@ pub mod record;
 pub mod seal;
 pub mod seed;
 pub mod tlog_proof;
+pub mod verify;
