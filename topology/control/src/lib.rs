@@ -1,1 +1,31 @@
-//! Skeleton.
+//! The control plane's client: the control record and the topology document in etcd.
+//!
+//! Invariants: the record changes by compare-and-set only, and only in ways it allows; a topology never
+//! goes back; what was last known is on disk, so that a service starts and goes on while etcd is away;
+//! how old that knowledge is can always be asked.
+//! Deliberately absent: deciding anything. That is the planner's, and of the agents it instructs.
+
+mod cache;
+mod client;
+mod config;
+mod error;
+pub mod etcd;
+mod follow;
+mod watch;
+
+pub use client::{ControlClient, Published};
+pub use config::{ControlConfig, TlsPaths, limits};
+pub use error::Error;
+pub use etcd::Revision;
+pub use watch::{Known, Watch};
+
+pub use domicile_topology::{Record, Topology};
+
+/// A value with the revision of its last change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The value.
+    pub value: T,
+    /// What a compare-and-set names.
+    pub revision: Revision,
+}

@@ -1,0 +1,230 @@
+//! The members of the control plane: which one is asked, and when the next one is.
+//!
+//! Invariants: each endpoint has at most [`limits::ATTEMPT_TIMEOUT_MS`] for an answer and each is asked
+//! at most once per call; a call that must not be repeated is sent to one endpoint only.
+//! Certificates are read again whenever a connection is made anew, so that a renewed one needs no restart.
+
+use crate::config::{ControlConfig, TlsPaths, limits};
+use crate::error::Error;
+use domicile_topology::address::ServiceUrl;
+use prost::Message;
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Transport, Identity};
+use tonic::{Code, Request, Response, Status};
+use tonic_prost::ProstCodec;
+
+/// Counter of requests, by operation and outcome.
+const REQUESTS: &str = "domicile_control_requests_total";
+/// Counter of turns to another endpoint.
+const FAILOVERS: &str = "domicile_control_endpoint_failovers_total";
+
+/// One remote procedure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    pub(crate) path: &'static str,
+}
+
+/// Whether a request may reach more than one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempts {
+    /// Repeating it changes nothing: every endpoint is asked until one answers.
+    Repeatable,
+    /// Repeating it could do it twice or misreport it: one endpoint, and a lost answer is reported as such.
+    Once,
+}
+
+/// All endpoints, and which one answered last.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    endpoints: Vec<Endpoint>,
+    current: AtomicUsize,
+    tls: TlsPaths,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    url: ServiceUrl,
+    channel: Mutex<Option<Channel>>,
+}
+
+impl Endpoints {
+    pub(crate) fn new(config: &ControlConfig) -> Self {
+        let endpoint = |url: &ServiceUrl| Endpoint { url: url.clone(), channel: Mutex::new(None) };
+        Self {
+            endpoints: config.endpoints.iter().map(endpoint).collect(),
+            current: AtomicUsize::new(0),
+            tls: config.tls.clone(),
+        }
+    }
+
+    /// The endpoint that answered last.
+    pub(crate) fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// Calls `method`; the endpoints are asked in turn, starting with the one that answered last.
+    pub(crate) async fn call<Q, R>(
+        &self,
+        method: Method,
+        request: Q,
+        attempts: Attempts,
+    ) -> Result<R, Error>
+    where
+        Q: Message + Clone + 'static,
+        R: Message + Default + 'static,
+    {
+        self.ask(method, attempts, |channel| unary(channel, method, request.clone())).await
+    }
+
+    /// Runs `attempt` against one endpoint after the other, as far as `attempts` permits.
+    pub(crate) async fn ask<R, A, F>(
+        &self,
+        method: Method,
+        attempts: Attempts,
+        attempt: A,
+    ) -> Result<R, Error>
+    where
+        A: Fn(Channel) -> F,
+        F: Future<Output = Result<R, Status>>,
+    {
+        let operation = method.name;
+        let first = self.current();
+        let mut cause = String::from("there is none");
+        for (index, endpoint) in self.from(first) {
+            let channel = endpoint.channel(&self.tls)?;
+            let deadline = Duration::from_millis(limits::ATTEMPT_TIMEOUT_MS);
+            let answer = tokio::time::timeout(deadline, attempt(channel)).await;
+            match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
+                Ok(answer) => {
+                    count(operation, "ok");
+                    self.turn_to(index, first);
+                    return Ok(answer);
+                }
+                Err(status) if is_final(&status) => {
+                    count(operation, "refused");
+                    let cause = status.message().to_owned();
+                    return Err(Error::Refused { operation, cause });
+                }
+                Err(status) => {
+                    count(operation, "failed");
+                    endpoint.forget_channel();
+                    cause = format!("{}: {}", endpoint.url, describe(&status));
+                }
+            }
+            if attempts == Attempts::Once {
+                return Err(Error::OutcomeUnknown { operation, cause });
+            }
+        }
+        Err(Error::Unavailable { operation, cause })
+    }
+
+    /// Every endpoint once, beginning with `first`.
+    fn from(&self, first: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
+        let all = || self.endpoints.iter().enumerate();
+        all().skip(first).chain(all().take(first))
+    }
+
+    fn turn_to(&self, index: usize, previous: usize) {
+        if index != previous {
+            self.current.store(index, Ordering::Relaxed);
+            metrics::counter!(FAILOVERS).increment(1);
+            let url = self.endpoints.get(index).map(|endpoint| endpoint.url.to_string());
+            tracing::info!(endpoint = url, "turned to another control endpoint");
+        }
+    }
+}
+
+impl Endpoint {
+    /// The open channel, or a new one with the certificates as they are now.
+    fn channel(&self, tls: &TlsPaths) -> Result<Channel, Error> {
+        let mut slot = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = slot.as_ref() {
+            return Ok(channel.clone());
+        }
+        let identity = Identity::from_pem(read(&tls.cert)?, read(&tls.key)?);
+        let config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read(&tls.ca)?))
+            .identity(identity)
+            .domain_name(self.url.address().host());
+        let refused = |error: tonic::transport::Error| Error::Tls {
+            path: tls.cert.clone(),
+            cause: chain(&error),
+        };
+        let channel = Transport::from_shared(self.url.to_string())
+            .map_err(refused)?
+            .tls_config(config)
+            .map_err(refused)?
+            .connect_timeout(Duration::from_millis(limits::CONNECT_TIMEOUT_MS))
+            .connect_lazy();
+        *slot = Some(channel.clone());
+        Ok(channel)
+    }
+
+    fn forget_channel(&self) {
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A request that a member without a leader refuses at once, instead of letting it wait.
+pub(crate) fn with_leader<Q>(message: Q) -> Request<Q> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+    request
+}
+
+async fn unary<Q, R>(channel: Channel, method: Method, message: Q) -> Result<R, Status>
+where
+    Q: Message + 'static,
+    R: Message + Default + 'static,
+{
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(chain(&error)))?;
+    let path = PathAndQuery::from_static(method.path);
+    let answer = client.unary(with_leader(message), path, ProstCodec::<Q, R>::default()).await;
+    answer.map(Response::into_inner)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path)
+        .map_err(|error| Error::Tls { path: path.to_owned(), cause: error.to_string() })
+}
+
+/// Whether every member would answer the same.
+fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated
+    )
+}
+
+fn describe(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => format!("{}: {}", status.message(), chain(source)),
+        None => status.message().to_owned(),
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn count(operation: &'static str, outcome: &'static str) {
+    metrics::counter!(REQUESTS, "operation" => operation, "outcome" => outcome).increment(1);
+}
