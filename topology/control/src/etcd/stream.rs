@@ -29,7 +29,7 @@ pub(crate) enum Event {
 }
 
 /// The changes of one key from a revision on.
-pub(super) struct WatchStream {
+pub(crate) struct WatchStream {
     answers: Streaming<WatchResponse>,
     /// The stream ends when its sending half does.
     _requests: mpsc::Sender<WatchRequest>,
