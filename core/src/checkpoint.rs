@@ -131,3 +131,71 @@ impl Checkpoint {
         if opened.signers.contains(&origin) { Ok(checkpoint) } else { Err(CheckpointError::Origin) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::empty_root;
+
+    fn checkpoint(size: u64, root: Hash) -> Checkpoint {
+        Checkpoint { origin: Origin::parse("demo/US-NJ/2").unwrap(), size, root }
+    }
+
+    #[test]
+    fn a_checkpoint_is_signed_by_the_key_of_its_origin() {
+        let key = SigningKey::from_seed("demo/US-NJ/2", &[1; 32]).unwrap();
+        let other = SigningKey::from_seed("demo/MT/2", &[1; 32]).unwrap();
+        let head = checkpoint(3, [9; 32]);
+        let note = head.sign(&key).unwrap();
+        assert_eq!(Checkpoint::open(&note, &[key.verifier().clone()]), Ok(head.clone()));
+        assert_eq!(head.sign(&other), Err(CheckpointError::Origin));
+        // A pinned key of another log does not speak for this one.
+        let foreign = note::sign(&head.encode(), &other).unwrap();
+        let pinned = [other.verifier().clone(), key.verifier().clone()];
+        assert_eq!(Checkpoint::open(&foreign, &pinned), Err(CheckpointError::Origin));
+    }
+
+    #[test]
+    fn only_the_canonical_text_is_read() {
+        let text = checkpoint(3, empty_root()).encode();
+        assert_eq!(Checkpoint::parse(&text).unwrap().encode(), text);
+        for bad in [
+            text.replace("\n3\n", "\n03\n"),
+            text.replace("\n3\n", "\n+3\n"),
+            text.replace("\n3\n", "\n9223372036854775808\n"),
+            format!("{text}extension\n"),
+            format!("{text}\n"),
+            text.trim_end().to_owned(),
+            text.replace("demo/", "Demo/"),
+            text.replace("/2\n", "/02\n"),
+            text.replace("/2\n", "/2/3\n"),
+            text.replace("/US-NJ", ""),
+            text.replace('=', ""),
+        ] {
+            assert_eq!(Checkpoint::parse(&bad), Err(CheckpointError::Malformed), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_agree_with_another_implementation(size in 0..=MAX_TREE_SIZE_LEAVES, root: Hash) {
+            let text = checkpoint(size, root).encode();
+            let theirs = tlog_tiles::Checkpoint::from_bytes(text.as_bytes()).unwrap();
+            prop_assert_eq!(theirs.origin(), "demo/US-NJ/2");
+            prop_assert_eq!((theirs.size(), theirs.hash().0), (size, root));
+            prop_assert_eq!(theirs.to_bytes(), text.as_bytes());
+            prop_assert_eq!(Checkpoint::parse(&text), Ok(checkpoint(size, root)));
+        }
+
+        #[test]
+        fn arbitrary_texts_are_read_exactly_or_refused(
+            text in "(demo/MT/1\n)?[0-9]{0,20}\n?[A-Za-z0-9+/]{0,44}=?\n?(\\PC|\n){0,5}",
+        ) {
+            if let Ok(head) = Checkpoint::parse(&text) {
+                prop_assert_eq!(head.encode(), text);
+            }
+        }
+    }
+}

@@ -251,3 +251,149 @@ fn is_key_name(name: &str) -> bool {
 fn is_forbidden(c: char) -> bool {
     c < ' ' && c != '\n'
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use signed_note::{Note, Signer as _, StandardSigner, StandardVerifier, VerifierList};
+
+    use super::*;
+
+    /// The example of Go's `golang.org/x/mod/sumdb/note`.
+    const GO_SIGNER: &str =
+        "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+    const GO_VERIFIER: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    const GO_TEXT: &str = "If you think cryptography is the answer to your problem,\n\
+                           then you don't know what your problem is.\n";
+
+    fn key(name: &str) -> SigningKey {
+        SigningKey::from_seed(name, &[7; 32]).unwrap()
+    }
+
+    fn pinned(keys: &[&SigningKey]) -> Vec<VerifierKey> {
+        keys.iter().map(|key| key.verifier().clone()).collect()
+    }
+
+    #[test]
+    fn the_go_example_is_reproduced() {
+        let key = SigningKey::from_text(GO_SIGNER).unwrap();
+        assert_eq!(key.verifier().to_string(), GO_VERIFIER);
+        assert_eq!(*key.to_text(), GO_SIGNER);
+        let note = sign(GO_TEXT, &key).unwrap();
+        let line = "\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1F\
+                    FYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+        assert_eq!(note, format!("{GO_TEXT}\n{line}"));
+        let opened = open(&note, &[VerifierKey::parse(GO_VERIFIER).unwrap()]).unwrap();
+        assert_eq!((opened.text.as_str(), opened.signers.len()), (GO_TEXT, 1));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_note_is_accepted() {
+        let key = key("demo/MT/1");
+        let note = sign("demo/MT/1\n3\nroot\n", &key).unwrap().into_bytes();
+        let keys = pinned(&[&key]);
+        for bit in 0..note.len() * 8 {
+            let mut flipped = note.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let accepted = str::from_utf8(&flipped).is_ok_and(|note| open(note, &keys).is_ok());
+            assert!(!accepted, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_ignored_and_wrong_signatures_refused() {
+        let (known, other) = (key("known"), key("other"));
+        let text = "text\n";
+        let signed = |keys: &[&SigningKey]| {
+            keys.iter().fold(format!("{text}\n"), |note, key| note + &key.signature_line(text))
+        };
+        let both = signed(&[&other, &known]);
+        assert_eq!(open(&both, &pinned(&[&known])).unwrap().signers, ["known"]);
+        assert_eq!(open(&both, &pinned(&[&known, &other])).unwrap().signers, ["other", "known"]);
+        assert_eq!(open(&signed(&[&other]), &pinned(&[&known])), Err(NoteError::Unverified));
+        // A good signature does not excuse a wrong one by another pinned key.
+        let wrong = signed(&[&known]) + &other.signature_line("other text\n");
+        assert_eq!(open(&wrong, &pinned(&[&known, &other])), Err(NoteError::Signature));
+        let same_name = SigningKey::from_seed("known", &[8; 32]).unwrap();
+        assert_eq!(open(&both, &pinned(&[&same_name])), Err(NoteError::Unverified));
+        let sixteen: Vec<SigningKey> =
+            (0..16).map(|n| SigningKey::from_seed(&format!("w{n}"), &[n; 32]).unwrap()).collect();
+        let sixteen: Vec<&SigningKey> = sixteen.iter().collect();
+        assert_eq!(open(&signed(&sixteen), &pinned(&sixteen)).unwrap().signers.len(), 16);
+        let too_many = vec![&known; NOTE_SIGNATURES_MAX + 1];
+        assert_eq!(open(&signed(&too_many), &pinned(&[&known])), Err(NoteError::TooLarge));
+    }
+
+    #[test]
+    fn malformed_notes_are_refused() {
+        let key = key("k");
+        let note = sign("a\n\nb\n", &key).unwrap();
+        let keys = pinned(&[&key]);
+        assert_eq!(open(&note, &keys).unwrap().text, "a\n\nb\n");
+        for bad in [
+            String::new(),
+            "text\n".to_owned(),
+            note.trim_end().to_owned(),
+            format!("{note}\n"),
+            note.replace('\u{2014}', "-"),
+            note.replace("\n\n\u{2014}", "\n\u{2014}"),
+            note.replace('\n', "\r\n"),
+            note.replace("b\n", "b\t\n"),
+            format!("{note}\u{2014} k \n"),
+            format!("{note}\u{2014} k+1 AAAAAAAA\n"),
+            "x".repeat(NOTE_MAX_BYTES + 1),
+        ] {
+            assert!(open(&bad, &keys).is_err(), "must be refused: {bad:?}");
+        }
+        for bad in ["no newline", "tab\t\n", ""] {
+            assert_eq!(sign(bad, &key), Err(NoteError::Text));
+        }
+    }
+
+    #[test]
+    fn malformed_keys_are_refused_without_showing_them() {
+        let signing = key("demo/MT/1");
+        let private = signing.to_text();
+        let public = signing.verifier().to_string();
+        let cut = &private[..private.len() - 1];
+        for bad in ["", "PRIVATE+KEY+", "PRIVATE+KEY+a+b+c", cut, &public] {
+            let error = SigningKey::from_text(bad).unwrap_err();
+            assert!(!error.to_string().contains("demo"), "{error}");
+        }
+        let weak = format!("k+00000000+{}", base64::encode(&[[1].as_slice(), &[0; 32]].concat()));
+        for bad in ["", "a+b+c", public.to_uppercase().as_str(), &private, &weak] {
+            assert!(VerifierKey::parse(bad).is_err(), "must be refused: {bad}");
+        }
+        for name in ["", "a b", "a+b", "a\u{a0}b", "a\nb", &"x".repeat(KEY_NAME_MAX_BYTES + 1)] {
+            assert_eq!(SigningKey::from_seed(name, &[1; 32]).err(), Some(NoteError::KeyName));
+        }
+        assert_eq!(format!("{signing:?}"), "SigningKey { name: \"demo/MT/1\", .. }");
+    }
+
+    proptest! {
+        #[test]
+        fn notes_agree_with_another_implementation(text in "[ -~\n]{0,200}", seed: [u8; 32]) {
+            let text = format!("{text}\n");
+            let key = SigningKey::from_seed("example.com/log", &seed).unwrap();
+            let ours = sign(&text, &key).unwrap();
+            let signer = StandardSigner::new(&key.to_text()).unwrap();
+            prop_assert_eq!(signer.name(), key.name());
+            let mut note = Note::new(text.as_bytes(), &[]).unwrap();
+            note.add_sigs(&[&signer]).unwrap();
+            prop_assert_eq!(note.to_bytes(), ours.as_bytes());
+            let verifier = StandardVerifier::new(&key.verifier().to_string()).unwrap();
+            let read = Note::from_bytes(ours.as_bytes()).unwrap();
+            prop_assert!(read.verify(&VerifierList::new(vec![Box::new(verifier)])).is_ok());
+            prop_assert_eq!(open(&ours, &pinned(&[&key])).unwrap().text, text);
+        }
+
+        #[test]
+        fn arbitrary_texts_never_panic(text in "(\\PC|\n|\u{2014} ){0,100}") {
+            prop_assert!(open(&text, &pinned(&[&key("k")])).is_err());
+            prop_assert!(SigningKey::from_text(&text).is_err());
+            if let Ok(key) = VerifierKey::parse(&text) {
+                prop_assert_eq!(key.to_string(), text);
+            }
+        }
+    }
+}

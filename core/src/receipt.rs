@@ -126,3 +126,71 @@ impl Receipt {
         if opened.signers.contains(&name) { Ok(receipt) } else { Err(ReceiptError::Key) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn receipt() -> Receipt {
+        let id = "0190b2f0-1c2d-7e3f-8a4b-5c6d7e8f9a0b";
+        Receipt {
+            jurisdiction: Jurisdiction::parse("MT").unwrap(),
+            cluster: ClusterId::parse("demo").unwrap(),
+            round: RoundId::parse(id).unwrap(),
+            bet: BetId::parse(id).unwrap(),
+            session: SessionId::parse(id).unwrap(),
+            commitment: [1; 32],
+            checkpoint_size: 812,
+            checkpoint_root: [2; 32],
+            record: [3; 32],
+            stake_micro: Micro::new(1_000_000).unwrap(),
+            currency: Currency::parse("EUR").unwrap(),
+            accepted_epoch: Epoch(4),
+        }
+    }
+
+    fn key(name: &str) -> SigningKey {
+        SigningKey::from_seed(name, &[1; 32]).unwrap()
+    }
+
+    #[test]
+    fn a_receipt_is_signed_by_its_clusters_receipt_key() {
+        let (key, other) = (key("demo/receipt"), key("prod/receipt"));
+        let pinned = [key.verifier().clone(), other.verifier().clone()];
+        let note = receipt().sign(&key).unwrap();
+        assert_eq!(Receipt::open(&note, &pinned), Ok(receipt()));
+        assert_eq!(receipt().sign(&other), Err(ReceiptError::Key));
+        let foreign = note::sign(&receipt().encode(), &other).unwrap();
+        assert_eq!(Receipt::open(&foreign, &pinned), Err(ReceiptError::Key));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_receipt_is_accepted() {
+        let key = key("demo/receipt");
+        let note = receipt().sign(&key).unwrap().into_bytes();
+        for bit in 0..note.len() * 8 {
+            let mut flipped = note.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let opened = str::from_utf8(&flipped)
+                .is_ok_and(|note| Receipt::open(note, &[key.verifier().clone()]).is_ok());
+            assert!(!opened, "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_never_reads_as_the_same_receipt(at: usize, byte in 0u8..128) {
+            let mut bytes = receipt().encode().into_bytes();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            let text = String::from_utf8(bytes).unwrap();
+            if let Ok(read) = Receipt::parse(&text) {
+                prop_assert_ne!(&read, &receipt());
+                prop_assert_eq!(read.encode(), text);
+            }
+        }
+    }
+}

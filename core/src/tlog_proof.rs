@@ -99,3 +99,106 @@ fn parse(text: &str) -> Option<TlogProof> {
     let path = path.filter(|path| path.len() <= PROOF_PATH_MAX_HASHES)?;
     Some(TlogProof { extra, index, path, checkpoint: checkpoint.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        checkpoint::Origin,
+        log::{frontier::Frontier, proof::ProofPlan},
+        note::SigningKey,
+    };
+
+    const ENTRY: &[u8] = b"entry 5";
+
+    fn proven() -> (TlogProof, Vec<VerifierKey>) {
+        let key = SigningKey::from_seed("demo/MT/1", &[1; 32]).unwrap();
+        let leaves: Vec<Hash> =
+            (0..9).map(|n| leaf_hash(format!("entry {n}").as_bytes())).collect();
+        let root = leaves.iter().copied().collect::<Frontier>().root();
+        let head = Checkpoint { origin: Origin::parse("demo/MT/1").unwrap(), size: 9, root };
+        let path = ProofPlan::inclusion(5, 9).unwrap().assemble(&mut leaves.as_slice()).unwrap();
+        let checkpoint = head.sign(&key).unwrap();
+        let proof = TlogProof { extra: None, index: 5, path, checkpoint };
+        (proof, vec![key.verifier().clone()])
+    }
+
+    #[test]
+    fn a_proof_has_the_published_form() {
+        let (proof, keys) = proven();
+        let text = proof.encode();
+        assert!(text.starts_with("c2sp.org/tlog-proof@v1\nindex 5\n"), "{text}");
+        assert_eq!(text.find("\n\n").map(|at| &text[at + 2..]), Some(proof.checkpoint.as_str()));
+        assert_eq!(TlogProof::parse(&text).as_ref(), Ok(&proof));
+        assert_eq!(proof.verify(ENTRY, &keys).map(|head| head.size), Ok(9));
+        let extra = TlogProof { extra: Some(b"more".to_vec()), ..proof };
+        assert!(extra.encode().contains("@v1\nextra bW9yZQ==\nindex 5\n"));
+        assert_eq!(TlogProof::parse(&extra.encode()), Ok(extra));
+    }
+
+    #[test]
+    fn no_flipped_bit_of_a_proof_or_its_entry_is_accepted() {
+        let (proof, keys) = proven();
+        let text = proof.encode().into_bytes();
+        let accepted = |text: &[u8], entry: &[u8]| {
+            let proof = str::from_utf8(text).ok().and_then(|text| TlogProof::parse(text).ok());
+            proof.is_some_and(|proof| proof.verify(entry, &keys).is_ok())
+        };
+        assert!(accepted(&text, ENTRY));
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!accepted(&flipped, ENTRY), "bit {bit}");
+        }
+        for bit in 0..ENTRY.len() * 8 {
+            let mut flipped = ENTRY.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(!accepted(&text, &flipped), "entry bit {bit}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        let (proof, _) = proven();
+        let text = proof.encode();
+        let long = TlogProof { path: vec![[0; 32]; PROOF_PATH_MAX_HASHES + 1], ..proof };
+        for bad in [
+            text.replace("@v1", "@v2"),
+            text.replace("index 5", "index 05"),
+            text.replace("index 5", "index +5"),
+            text.replacen("index 5\n", "", 1),
+            text.replacen("\n\n", "\n", 1),
+            text.replacen("\nindex", "\nextra AB==\nindex", 1),
+            text.replacen("\nindex", "\nextra AA==\nextra AA==\nindex", 1),
+            text.replacen("=\n", "\n", 1),
+            long.encode(),
+            "x".repeat(TLOG_PROOF_MAX_BYTES + 1),
+        ] {
+            assert_eq!(TlogProof::parse(&bad), Err(TlogProofError::Malformed), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_proof_round_trips(
+            extra: Option<Vec<u8>>,
+            index: u64,
+            path in prop::collection::vec(any::<Hash>(), 0..=64),
+            checkpoint in "(\\PC|\n){0,80}",
+        ) {
+            let proof = TlogProof { extra, index, path, checkpoint };
+            prop_assert_eq!(TlogProof::parse(&proof.encode()), Ok(proof));
+        }
+
+        #[test]
+        fn arbitrary_texts_are_read_exactly_or_refused(
+            text in "(c2sp.org/tlog-proof@v1\n)?(extra [A-D=]{0,5}\n)?(index [0-9]{0,3}\n)?(\\PC|\n){0,50}",
+        ) {
+            if let Ok(proof) = TlogProof::parse(&text) {
+                prop_assert_eq!(proof.encode(), text);
+            }
+        }
+    }
+}

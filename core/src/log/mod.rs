@@ -9,6 +9,8 @@
 
 pub mod frontier;
 pub mod node;
+#[cfg(test)]
+mod oracle;
 pub mod proof;
 pub mod tile;
 
