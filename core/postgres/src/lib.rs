@@ -1,1 +1,46 @@
-//! Skeleton.
+//! The only crate that opens database connections.
+//!
+//! Invariants:
+//! - A write is acknowledged by [`Durable`] alone, and [`Tx::commit`] is the only place that makes one: the
+//!   server answered COMMIT, said nothing about synchronous replication, and the transaction wrote WAL.
+//! - Nothing is ever cancelled. A statement or commit that is given up on leaves its connection to the
+//!   task that drives it; the connection's place in the pool is free again when the server has ended it.
+//! - A pooled session writes inside a transaction only: outside one the server refuses.
+//! - Errors carry SQLSTATE and names of database objects, never values of statements.
+//!
+//! Deliberately absent: `SET synchronous_commit`, cancel tokens, retries, and waiting for a free session.
+
+mod config;
+mod connection;
+mod error;
+mod link;
+mod observe;
+mod pool;
+mod schema;
+mod transaction;
+
+pub use config::{ConnectConfig, PoolConfig};
+pub use connection::{Connection, Params, Query, connect};
+pub use error::{Class, Error};
+pub use pool::{Pool, PoolState, Session};
+pub use schema::{LEDGER_SCHEMA_VERSION, READER_SCHEMA_VERSION, schema_version};
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types;
+pub use transaction::{CommitError, Durable, Tx, UnknownCause};
+
+/// Oldest server that keeps failover slots synchronized, as `server_version_num`.
+pub const SERVER_VERSION_MIN: i32 = 170_000;
+/// Statements one connection keeps prepared; beyond it the cache starts anew.
+pub const STATEMENTS_CACHED_MAX: usize = 256;
+/// How much longer than the server's own statement timeout a client waits for the answer, ms.
+pub const STATEMENT_GRACE_MS: u64 = 2_000;
+/// How long a session may sit idle inside a transaction before the server ends it, ms.
+pub const IDLE_IN_TRANSACTION_MAX_MS: u64 = 30_000;
+/// How long sent bytes may stay unacknowledged before a connection counts as lost, ms.
+pub const TCP_USER_TIMEOUT_MS: u64 = 10_000;
+/// Silence after which TCP keepalive probes start, s.
+pub const KEEPALIVE_IDLE_S: u64 = 5;
+/// Pause between TCP keepalive probes, s.
+pub const KEEPALIVE_INTERVAL_S: u64 = 2;
+/// Unanswered TCP keepalive probes after which a connection counts as lost.
+pub const KEEPALIVE_RETRIES: u32 = 3;
