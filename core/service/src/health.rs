@@ -100,14 +100,13 @@ impl Check {
 
     fn set(&self, ok: bool, detail: String) {
         let mut checks = self.readiness.checks.write().unwrap_or_else(PoisonError::into_inner);
-        let before = checks.insert(self.name, CheckState { ok, detail: detail.clone() });
-        drop(checks);
-        match before {
-            Some(before) if before.ok == ok => {}
+        match checks.get(self.name).map(|before| before.ok) {
+            Some(before) if before == ok => {}
             Some(_) if ok => tracing::info!(check = self.name, detail, "check passes"),
             Some(_) => tracing::warn!(check = self.name, detail, "check fails"),
             None => {}
         }
+        checks.insert(self.name, CheckState { ok, detail });
     }
 }
 
@@ -116,8 +115,8 @@ mod tests {
     use super::*;
     use crate::drain::DrainLimits;
 
-    #[test]
-    fn ready_only_when_every_check_passes_and_not_draining() {
+    #[tokio::test]
+    async fn ready_only_when_every_check_passes_and_not_draining() {
         let drain = Drain::new(DrainLimits::default());
         let readiness = Readiness::new(drain.clone());
         let (database, topology) = (readiness.check("database"), readiness.check("topology"));
@@ -130,6 +129,7 @@ mod tests {
         assert_eq!(readiness.report().checks["database"].detail, "connection lost");
         database.pass("connected");
         drain.begin("test");
+        drain.begun().await;
         assert!(!readiness.is_ready());
         assert!(!readiness.report().checks["drain"].ok);
     }

@@ -37,8 +37,8 @@ impl IdSource {
     /// Random bytes from the operating system.
     #[expect(
         clippy::expect_used,
-        clippy::unused_self,
-        reason = "without randomness no seed, salt or id is safe: the process has to end; a source is asked so that there is one"
+        clippy::missing_panics_doc,
+        reason = "without randomness no seed, salt or id is safe: the process has to end"
     )]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];

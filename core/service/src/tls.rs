@@ -26,7 +26,7 @@ use crate::config::TlsFiles;
 use dynamic::{DynamicIdentity, DynamicVerifier};
 
 /// How often certificate files are looked at.
-pub const RELOAD_POLL_MS: u64 = 5_000;
+pub const RELOAD_POLL_MS: u64 = 2_000;
 /// The largest PEM file that is read.
 pub const PEM_MAX_BYTES: u64 = 1024 * 1024;
 
@@ -200,8 +200,9 @@ trait Reload: Send + Sync + 'static {
 }
 
 fn watch(side: &'static str, subject: Weak<impl Reload>) {
+    // Taken before the task first runs: from now on SIGHUP no longer ends the process.
+    let mut hangup = signal(SignalKind::hangup()).ok();
     crate::tasks::spawn("tls-reload", async move {
-        let mut hangup = signal(SignalKind::hangup()).ok();
         loop {
             let hung_up = async {
                 match &mut hangup {

@@ -105,7 +105,7 @@ impl TokenKeys {
         Self::default()
     }
 
-    /// Adds a public key (PEM, SubjectPublicKeyInfo).
+    /// Adds a public key (PEM, `SubjectPublicKeyInfo`).
     pub fn add(
         &mut self,
         kid: &str,

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::response::IntoResponse;
 use bytes::Buf;
 use domicile_core::error::Code;
-use http::{HeaderValue, Request, Response, header};
+use http::{Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -111,10 +111,7 @@ impl Connection {
         let activity = Arc::new(Activity::default());
         let io = TokioIo::new(Watched { stream, activity: activity.clone() });
         if self.verdict == Verdict::Shed {
-            let shed = service_fn(|_request| std::future::ready(Ok::<_, Infallible>(too_many())));
-            let connection = self.drive(io, h2, shed, activity);
-            let time = Duration::from_millis(self.limits.handshake_timeout_ms);
-            drop(tokio::time::timeout(time, connection).await);
+            self.shed(io, h2, activity).await;
             return;
         }
         let (remote, counter) = (self.remote, activity.clone());
@@ -132,6 +129,23 @@ impl Connection {
             }
         });
         self.drive(io, h2, service, activity).await;
+    }
+
+    /// Answers one request with the reason, then closes.
+    async fn shed<I>(mut self, io: TokioIo<Watched<I>>, h2: bool, activity: Arc<Activity>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (answered, closed) = watch::channel(false);
+        self.closed = closed;
+        let refuse = service_fn(move |_request| {
+            answered.send_replace(true);
+            let refusal = Problem::new(Code::TooManyConnections).to_http().map(Full::new);
+            std::future::ready(Ok::<_, Infallible>(refusal))
+        });
+        let time = Duration::from_millis(self.limits.handshake_timeout_ms);
+        // A client that asks nothing in that time is closed without an answer.
+        drop(tokio::time::timeout(time, self.drive(io, h2, refuse, activity)).await);
     }
 
     async fn drive<I, S, B>(
@@ -163,8 +177,7 @@ impl Connection {
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_millis(limits.header_read_timeout_ms))
-                .max_buf_size(limits.max_header_bytes.max(HEADER_BUFFER_MIN_BYTES))
-                .keep_alive(self.verdict == Verdict::Serve);
+                .max_buf_size(limits.max_header_bytes.max(HEADER_BUFFER_MIN_BYTES));
             self.until_closed(builder.serve_connection(io, service), &activity).await;
         }
     }
@@ -193,12 +206,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn too_many() -> Response<axum::body::Body> {
-    let mut response = Problem::new(Code::TooManyConnections).into_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }
 
 /// What happens on a connection, as far as being idle is concerned.

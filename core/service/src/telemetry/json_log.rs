@@ -11,7 +11,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::clock::{Clock, SystemClock};
 
@@ -54,7 +54,7 @@ where
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = Fields(Map::new());
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(Fields(fields)) = span.extensions().get() {
                 line.0.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
             }
@@ -96,5 +96,66 @@ impl Visit for Fields {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.0.insert(field.name().to_owned(), json!(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request;
+    use crate::trace::TRACEPARENT;
+    use axum::routing::get;
+    use std::sync::{Arc, Mutex};
+    use tower::ServiceExt;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn every_line_of_a_request_names_its_trace_and_none_its_secrets() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let node = NodeId::parse("writer-a").unwrap();
+        let log = JsonLog::new(move || writer.clone(), "domicile-writer", &node);
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log));
+        let handler = async || {
+            let _inner = tracing::info_span!("inner", round = 7).entered();
+            tracing::warn!(lag_bytes = 12, "far \"behind\"");
+            "secret-answer"
+        };
+        let app = request::app(axum::Router::new().route("/v1/rounds/{id}", get(handler)));
+        let request = http::Request::get("/v1/rounds/secret-id?token=secret-query")
+            .header(TRACEPARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            .header(http::header::AUTHORIZATION, "Bearer secret-token")
+            .body(axum::body::Body::from("secret-body"))
+            .unwrap();
+        assert_eq!(app.oneshot(request).await.unwrap().status(), 200);
+        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [inner, access] = &lines[..] else { panic!("{text}") };
+        for line in [inner, access] {
+            assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+            assert_eq!(line["span_id"], inner["span_id"]);
+            assert_ne!(line["span_id"], "00f067aa0ba902b7", "a span of our own");
+            assert_eq!(line["service"], "domicile-writer");
+            assert_eq!(line["node"], "writer-a");
+        }
+        assert_eq!((&inner["round"], &inner["lag_bytes"]), (&json!(7), &json!(12)));
+        assert_eq!(inner["message"], "far \"behind\"");
+        assert_eq!(access["route"], "/v1/rounds/{id}");
+        assert_eq!((&access["status"], &access["method"]), (&json!(200), &json!("GET")));
     }
 }
