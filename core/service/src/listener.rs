@@ -156,7 +156,12 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = &mut closing => break,
-                Some(_ended) = connections.join_next(), if !connections.is_empty() => continue,
+                Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    if ended.is_err() {
+                        tracing::error!("a connection panicked");
+                    }
+                    continue;
+                }
                 accepted = self.socket.accept() => accepted,
             };
             let Some((stream, remote)) = settle(accepted).await else { continue };

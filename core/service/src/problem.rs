@@ -81,8 +81,17 @@ impl Problem {
         Value::Object(document)
     }
 
+    /// How the caller has to authenticate.
+    fn scheme(&self) -> &'static str {
+        let operator = self.code.as_str().starts_with("operator-");
+        if operator { "Domicile-Signature" } else { "Bearer" }
+    }
+
     fn retry_after(&self) -> Option<u64> {
-        let waits = matches!(self.code.class(), ErrorClass::Unavailable | ErrorClass::Limited);
+        let waits = matches!(
+            self.code.class(),
+            ErrorClass::Unavailable | ErrorClass::Limited | ErrorClass::OutcomeUnknown
+        );
         self.retry_after_s.or(waits.then_some(1))
     }
 }
@@ -105,7 +114,7 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status() == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.scheme()));
         }
         // The access log and the metrics read it back from here.
         response.extensions_mut().insert(self.code);

@@ -40,6 +40,7 @@ pub struct Observed {
     span: Span,
     method: &'static str,
     began: Instant,
+    ended: bool,
 }
 
 impl Observed {
@@ -59,7 +60,7 @@ impl Observed {
         let trace = telemetry::adopt(&span, Trace::from_headers(request.headers()));
         span.record("trace_id", trace.trace_id_hex());
         span.record("span_id", trace.span_id_hex());
-        Self { trace, span, method, began: Instant::now() }
+        Self { trace, span, method, began: Instant::now(), ended: false }
     }
 
     /// The request's trace.
@@ -73,7 +74,8 @@ impl Observed {
     }
 
     /// Logs and counts the answer.
-    pub fn end<B>(self, route: impl Into<SharedString>, response: &Response<B>) {
+    pub fn end<B>(mut self, route: impl Into<SharedString>, response: &Response<B>) {
+        self.ended = true;
         let (route, status) = (route.into(), response.status());
         let code = response.extensions().get::<Code>().map_or("", |code| code.as_str());
         let elapsed = self.began.elapsed();
@@ -98,6 +100,18 @@ impl Observed {
     }
 }
 
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if !self.ended {
+            metrics::counter!("domicile_http_abandoned_total", "method" => self.method)
+                .increment(1);
+            self.span.in_scope(|| {
+                tracing::info!(target: "access", "the client left before the answer");
+            });
+        }
+    }
+}
+
 async fn observe(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let observed = Observed::begin(&request);
@@ -116,7 +130,8 @@ async fn observe(request: Request, next: Next) -> Response {
     response
 }
 
-/// How long a request may take as a whole.
+/// How long a request may take as a whole. The handler is dropped when the time is over, as it is when
+/// the client leaves: what must not be torn apart belongs in a task of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     /// From the headers to the answer's headers.

@@ -19,6 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 mod dynamic;
 
@@ -229,7 +230,7 @@ fn watch(side: &'static str, subject: Weak<impl Reload>) {
 }
 
 /// The files' contents.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Material {
     cert: Vec<u8>,
     key: zeroize::Zeroizing<Vec<u8>>,
@@ -254,7 +255,7 @@ struct WatchedFiles {
 impl WatchedFiles {
     fn open(files: TlsFiles) -> Result<(Self, Material), TlsError> {
         let material = Material::read(&files)?;
-        let loaded = Mutex::new(Material::read(&files)?);
+        let loaded = Mutex::new(material.clone());
         Ok((Self { files, loaded }, material))
     }
 
@@ -292,9 +293,19 @@ fn certified_key(files: &TlsFiles, material: &Material) -> Result<Arc<CertifiedK
     let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_unreadable| {
         TlsError::Pem { path: files.key.clone(), expected: "a private key" }
     })?;
-    CertifiedKey::from_der(chain, key, &provider())
-        .map(Arc::new)
-        .map_err(|source| unusable(&files.cert, source))
+    let expiry = chain.first().and_then(|certificate| expires_at_unix_s(certificate));
+    let certified = CertifiedKey::from_der(chain, key, &provider())
+        .map_err(|source| unusable(&files.cert, source))?;
+    if let Some(expiry) = expiry {
+        metrics::gauge!("domicile_tls_certificate_expires_at_unix_s").set(expiry);
+    }
+    Ok(Arc::new(certified))
+}
+
+/// When our certificate ends, for an alert in time. Beyond 2106 it is not worth one.
+fn expires_at_unix_s(certificate: &[u8]) -> Option<u32> {
+    let (_rest, certificate) = X509Certificate::from_der(certificate).ok()?;
+    u32::try_from(certificate.validity().not_after.timestamp()).ok()
 }
 
 fn authorities(files: &TlsFiles, material: &Material) -> Result<Arc<RootCertStore>, TlsError> {
