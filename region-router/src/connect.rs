@@ -52,17 +52,19 @@ type Expected = HashMap<Authority, (Role, NodeId)>;
 pub struct Connector {
     cluster: ClusterId,
     tls: TlsConnector,
+    // Keeps the certificate files being followed.
+    _files: Arc<ClientTls>,
     timeout: Duration,
     expected: Arc<ArcSwap<Expected>>,
 }
 
 impl Connector {
     /// A connector that shows the given certificate.
-    pub fn new(cluster: ClusterId, tls: &ClientTls, timeout: Duration) -> Self {
-        let mut config = ClientConfig::clone(&tls.config());
+    pub fn new(cluster: ClusterId, files: Arc<ClientTls>, timeout: Duration) -> Self {
+        let mut config = ClientConfig::clone(&files.config());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = TlsConnector::from(Arc::new(config));
-        Self { cluster, tls, timeout, expected: Arc::default() }
+        Self { cluster, tls, _files: files, timeout, expected: Arc::default() }
     }
 
     /// From now on these are the upstreams.

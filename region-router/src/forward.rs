@@ -156,10 +156,14 @@ impl Forwarder {
         self.routing.rcu(with);
     }
 
-    /// Probes every upstream once, then waits for the interval to pass or the topology to change.
+    /// Probes every upstream once.
     pub async fn probe(&self) {
         let routes = self.routing.load().routes.clone();
         self.upstreams.probe(routes.upstreams()).await;
+    }
+
+    /// Waits until the next probe is due: the interval has passed, or there are new upstreams.
+    pub async fn next_probe(&self) {
         let pause = Duration::from_millis(self.limits.probe_interval_ms);
         tokio::select! {
             () = sleep(pause) => {}
