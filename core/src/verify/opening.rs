@@ -46,7 +46,6 @@ pub(super) struct Bet<'a> {
     opening: &'a Opening,
     record: BetRecord,
     commitment: Hash,
-    checkpoint_size: u64,
 }
 
 impl<'a> Bet<'a> {
@@ -77,7 +76,7 @@ impl<'a> Bet<'a> {
             return failed("the record names another checkpoint than the opening shows");
         }
         let commitment = record::commitment(&opening.record, &opening.salt);
-        let bet = Self { opening, record, commitment, checkpoint_size: named.size };
+        let bet = Self { opening, record, commitment };
         bet.check_receipt(log, keys)?;
         Ok(bet)
     }
@@ -114,15 +113,15 @@ impl<'a> Bet<'a> {
     }
 
     /// Step 6: the log committed to this record, and the payout follows from it.
+    ///
+    /// The record names the root of the bet's checkpoint and the terminal leaf names the record, so that
+    /// checkpoint cannot hold the terminal leaf: the bet came before the seed was revealed.
     pub(super) fn settled(
         &self,
         log: &Log,
         commit: &Commit,
         end: &End,
     ) -> Result<((), String), Stop> {
-        if self.checkpoint_size > end.index {
-            return failed("the bet named a checkpoint that already holds the revealed seed");
-        }
         match &end.leaf {
             Terminal::Play(play) => {
                 if self.opening.inclusion.is_some() || play.record != self.commitment {

@@ -34,7 +34,6 @@ pub(super) struct Commit {
 
 /// A terminal leaf that is in the log.
 pub(super) struct End {
-    pub(super) index: u64,
     pub(super) leaf: Terminal,
 }
 
@@ -118,7 +117,7 @@ pub(super) fn end(bundle: &Bundle, log: &Log, commit: &Commit) -> Result<(End, S
     if commit_index != commit.index || index <= commit.index {
         return failed("the terminal leaf does not follow the commit leaf it names");
     }
-    let end = End { index, leaf };
+    let end = End { leaf };
     if end.bets().is_some_and(|bets| bets.of(&log.origin.jurisdiction).is_none()) {
         return failed("the terminal leaf does not list this jurisdiction's bets");
     }
