@@ -1,1 +1,14 @@
-//! Skeleton.
+//! The harness: real clusters from real binaries, clients that behave like real ones, and a record of what
+//! was promised to them.
+//!
+//! Invariants: every wait has a deadline; a missing dependency fails the test; when a test fails the
+//! cluster's folder is kept and named. Deliberately absent: any in-process shortcut into a server.
+
+pub mod cluster;
+pub mod database;
+pub mod eventually;
+pub mod history;
+pub mod load;
+pub mod operator;
+pub mod player;
+pub mod topology;

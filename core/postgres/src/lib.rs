@@ -14,6 +14,7 @@ mod config;
 mod connection;
 mod error;
 mod link;
+pub mod log_rows;
 mod observe;
 mod pool;
 mod schema;

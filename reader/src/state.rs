@@ -1,0 +1,122 @@
+//! What the handlers share: one [`Log`] per jurisdiction served here, access control, the bundle cache.
+
+use crate::access::Access;
+use crate::auditor::{Audit, VerifiedHead};
+use crate::freshness::Freshness;
+use crate::store::{LogId, Store};
+use bytes::Bytes;
+use domicile_core::error::Code;
+use domicile_core::ids::{Jurisdiction, NodeId, RoundId};
+use domicile_core::note::VerifierKey;
+use domicile_service::problem::Problem;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Memory for finished bundles, in bytes.
+const BUNDLE_CACHE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Bundles expected in the cache: sizes its tables.
+const BUNDLE_CACHE_EXPECTED: usize = 16_384;
+
+/// One jurisdiction's log as served here.
+pub struct Log {
+    /// Its rows.
+    pub id: LogId,
+    /// The pinned key; its name is the origin.
+    pub key: VerifierKey,
+    /// What the auditor has verified.
+    pub audit: watch::Receiver<Audit>,
+    /// How far behind the rows are.
+    pub freshness: Freshness,
+    /// The lag past which this node is not ready, in milliseconds.
+    pub lag_limit_ms: u64,
+    /// Whether policy publishes the log's own paths.
+    pub published: bool,
+}
+
+impl Log {
+    /// The verified head, or why nothing may be served.
+    pub fn head(&self) -> Result<VerifiedHead, Problem> {
+        match &*self.audit.borrow() {
+            Audit::Verified(head) => Ok(head.clone()),
+            Audit::Empty => Err(Problem::new(Code::ProofNotReady)
+                .detail("no checkpoint has been verified here yet")
+                .retry_after_s(1)),
+            Audit::Broken(_) => Err(Code::ReplicaUnverified.into()),
+        }
+    }
+
+    /// Waits at most `wait` until the verified size reaches `size`.
+    pub async fn head_at(&self, size: u64, wait: Duration) -> Result<VerifiedHead, Problem> {
+        let mut audit = self.audit.clone();
+        let reached = |audit: &Audit| match audit {
+            Audit::Verified(head) => head.size >= size,
+            Audit::Empty => size == 0,
+            Audit::Broken(_) => true,
+        };
+        let waited = tokio::time::timeout(wait, audit.wait_for(reached)).await;
+        match waited {
+            Ok(Ok(_)) => self.head(),
+            Ok(Err(_)) | Err(_) => {
+                Err(Problem::new(Code::PositionTimeout).retry_after_s(1).extra("wanted_size", size))
+            }
+        }
+    }
+}
+
+/// A finished bundle as it is sent.
+#[derive(Clone)]
+pub struct CachedBundle {
+    /// The body.
+    pub body: Bytes,
+    /// The strong entity tag, quotes included.
+    pub etag: Arc<str>,
+    /// The checkpoint size it is pinned to.
+    pub size: u64,
+}
+
+#[derive(Clone)]
+pub(crate) struct ByBytes;
+
+impl Weighter<(Jurisdiction, RoundId), CachedBundle> for ByBytes {
+    fn weight(&self, _key: &(Jurisdiction, RoundId), bundle: &CachedBundle) -> u64 {
+        u64::try_from(bundle.body.len()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+/// The cache of settled bundles, bounded in bytes.
+pub(crate) type BundleCache = Cache<(Jurisdiction, RoundId), CachedBundle, ByBytes>;
+
+/// Shared by all handlers.
+pub struct Reader {
+    /// This node, named in every answer.
+    pub node: NodeId,
+    /// The replica.
+    pub store: Store,
+    /// Token checks.
+    pub access: Access,
+    /// The logs served here.
+    pub logs: BTreeMap<Jurisdiction, Log>,
+    pub(crate) bundles: BundleCache,
+}
+
+impl Reader {
+    /// Puts the parts together with an empty cache.
+    pub fn new(
+        node: NodeId,
+        store: Store,
+        access: Access,
+        logs: BTreeMap<Jurisdiction, Log>,
+    ) -> Self {
+        let bundles = Cache::with_weighter(BUNDLE_CACHE_EXPECTED, BUNDLE_CACHE_MAX_BYTES, ByBytes);
+        Self { node, store, access, logs, bundles }
+    }
+
+    /// The log of a jurisdiction served here.
+    pub fn log(&self, jurisdiction: &Jurisdiction) -> Result<&Log, Problem> {
+        self.logs.get(jurisdiction).ok_or_else(|| Code::JurisdictionForbidden.into())
+    }
+}

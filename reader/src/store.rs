@@ -1,0 +1,372 @@
+//! The replica's rows: every statement of the reader, all of them reads of one jurisdiction.
+//!
+//! Invariant: each statement names the jurisdiction, and each row is checked to be of it, so that a wrongly
+//! subscribed replica is noticed here and not by a player.
+
+use domicile_core::ids::{BetId, Jurisdiction, OperatorId, RoundId, SessionId};
+use domicile_core::log::{Hash, Subtree};
+use domicile_postgres::{Error, Pool, log_rows};
+use std::collections::HashMap;
+use tokio_postgres::Row;
+
+/// Which log: the jurisdiction and the log's own epoch.
+#[derive(Debug, Clone)]
+pub struct LogId {
+    /// Whose log.
+    pub jurisdiction: Jurisdiction,
+    /// Its epoch, the last part of the origin.
+    pub log_epoch: i32,
+}
+
+/// A checkpoint as replicated, not yet verified.
+#[derive(Debug, Clone)]
+pub struct StoredCheckpoint {
+    /// The size the row claims.
+    pub size: u64,
+    /// The signed note.
+    pub note: String,
+}
+
+/// A leaf as replicated.
+#[derive(Debug, Clone)]
+pub struct StoredLeaf {
+    /// Its place.
+    pub index: u64,
+    /// The exact bytes that are hashed.
+    pub entry: Vec<u8>,
+    /// The hash stored beside it.
+    pub hash: Vec<u8>,
+}
+
+/// A round's facts.
+#[derive(Debug, Clone)]
+pub struct StoredRound {
+    /// `round` or `play`.
+    pub kind: String,
+    /// The operator.
+    pub operator: String,
+    /// The game's code.
+    pub game: String,
+    /// The game's parameters, as in the commit leaf.
+    pub params: String,
+    /// The currency.
+    pub currency: String,
+    /// The commitment, 32 bytes.
+    pub commitment: Vec<u8>,
+    /// `open`, `closed`, `settled` or `voided`.
+    pub state: String,
+    /// The outcome once settled.
+    pub outcome: Option<String>,
+}
+
+/// A bet's private record as replicated.
+#[derive(Debug, Clone)]
+pub struct StoredBet {
+    /// The bet.
+    pub id: BetId,
+    /// Its round.
+    pub round: RoundId,
+    /// The operator of the player.
+    pub operator: String,
+    /// The player's pseudonym.
+    pub player: String,
+    /// The currency.
+    pub currency: String,
+    /// The stake in micro-units.
+    pub stake_micro: i64,
+    /// The selection.
+    pub selection: String,
+    /// The private record's exact text.
+    pub record: String,
+    /// The salt that hides it.
+    pub salt: Vec<u8>,
+    /// The commitment to record and salt.
+    pub record_commitment: Vec<u8>,
+    /// Size of the checkpoint the bet named.
+    pub checkpoint_size: u64,
+    /// The payout in micro-units once the round ended.
+    pub payout_micro: Option<i64>,
+    /// The signed receipt.
+    pub receipt: String,
+}
+
+/// Reads of the replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+}
+
+const BET_COLUMNS: &str = "id, round_id, operator_id, player_ref, currency, stake_micro, selection, \
+     record, salt, record_commitment, checkpoint_size, payout_micro, receipt";
+
+impl Store {
+    /// Reads through `pool`, as `domicile_reader`.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    /// Rows of complete subtrees, for proofs and roots.
+    pub async fn subtrees(
+        &self,
+        log: &LogId,
+        wanted: &[Subtree],
+    ) -> Result<HashMap<Subtree, Hash>, Error> {
+        let session = self.pool.session().await?;
+        log_rows::subtrees(&session, log.jurisdiction.as_str(), log.log_epoch, wanted).await
+    }
+
+    /// Checkpoints above `size`, smallest first.
+    pub async fn checkpoints_after(
+        &self,
+        log: &LogId,
+        size: u64,
+        limit: i64,
+    ) -> Result<Vec<StoredCheckpoint>, Error> {
+        let session = self.pool.session().await?;
+        let rows = session
+            .query(
+                "SELECT size, note FROM log.checkpoint \
+                 WHERE jurisdiction = $1 AND log_epoch = $2 AND size > $3 ORDER BY size LIMIT $4",
+                &[&log.jurisdiction.as_str(), &log.log_epoch, &signed(size), &limit],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredCheckpoint { size: unsigned(row.try_get(0)?), note: row.try_get(1)? })
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::decode("read checkpoints", source))
+    }
+
+    /// The smallest published checkpoint that covers leaf `index`.
+    pub async fn checkpoint_covering(
+        &self,
+        log: &LogId,
+        index: u64,
+    ) -> Result<Option<StoredCheckpoint>, Error> {
+        Ok(self.checkpoints_after(log, index, 1).await?.pop())
+    }
+
+    /// The checkpoint published for exactly `size`.
+    pub async fn checkpoint_at(
+        &self,
+        log: &LogId,
+        size: u64,
+    ) -> Result<Option<StoredCheckpoint>, Error> {
+        let Some(below) = size.checked_sub(1) else { return Ok(None) };
+        let next = self.checkpoint_covering(log, below).await?;
+        Ok(next.filter(|checkpoint| checkpoint.size == size))
+    }
+
+    /// Leaves `from..to`, in order; fewer when some are missing.
+    pub async fn leaves(&self, log: &LogId, from: u64, to: u64) -> Result<Vec<StoredLeaf>, Error> {
+        let session = self.pool.session().await?;
+        let rows = session
+            .query(
+                "SELECT idx, entry, leaf_hash FROM log.leaf WHERE jurisdiction = $1 \
+                 AND log_epoch = $2 AND idx >= $3 AND idx < $4 ORDER BY idx",
+                &[&log.jurisdiction.as_str(), &log.log_epoch, &signed(from), &signed(to)],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredLeaf {
+                    index: unsigned(row.try_get(0)?),
+                    entry: row.try_get(1)?,
+                    hash: row.try_get(2)?,
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::decode("read leaves", source))
+    }
+
+    /// The leaves of a round: (kind, index) of each.
+    pub async fn subjects(&self, log: &LogId, round: RoundId) -> Result<Vec<(String, u64)>, Error> {
+        let session = self.pool.session().await?;
+        let rows = session
+            .query(
+                "SELECT kind, idx FROM log.subject \
+                 WHERE jurisdiction = $1 AND subject = $2 AND log_epoch = $3 ORDER BY idx",
+                &[&log.jurisdiction.as_str(), &round.0, &log.log_epoch],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?))))
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::decode("read the leaves of a round", source))
+    }
+
+    /// A round's facts.
+    pub async fn round(
+        &self,
+        jurisdiction: &Jurisdiction,
+        round: RoundId,
+    ) -> Result<Option<StoredRound>, Error> {
+        let session = self.pool.session().await?;
+        let row = session
+            .query_opt(
+                "SELECT kind, operator_id, game, params, currency, commitment, state, outcome \
+                 FROM ledger.round WHERE jurisdiction = $1 AND id = $2",
+                &[&jurisdiction.as_str(), &round.0],
+            )
+            .await?;
+        row.map(|row| {
+            Ok(StoredRound {
+                kind: row.try_get(0)?,
+                operator: row.try_get(1)?,
+                game: row.try_get(2)?,
+                params: row.try_get(3)?,
+                currency: row.try_get(4)?,
+                commitment: row.try_get(5)?,
+                state: row.try_get(6)?,
+                outcome: row.try_get(7)?,
+            })
+        })
+        .transpose()
+        .map_err(|source| Error::decode("read a round", source))
+    }
+
+    /// One bet.
+    pub async fn bet(
+        &self,
+        jurisdiction: &Jurisdiction,
+        bet: BetId,
+    ) -> Result<Option<StoredBet>, Error> {
+        let session = self.pool.session().await?;
+        let row = session
+            .query_opt(
+                &format!(
+                    "SELECT {BET_COLUMNS} FROM ledger.bet WHERE jurisdiction = $1 AND id = $2"
+                ),
+                &[&jurisdiction.as_str(), &bet.0],
+            )
+            .await?;
+        row.map(|row| stored_bet(&row))
+            .transpose()
+            .map_err(|source| Error::decode("read a bet", source))
+    }
+
+    /// A player's bets, newest first, below `before`.
+    pub async fn bets_of(
+        &self,
+        jurisdiction: &Jurisdiction,
+        operator: &OperatorId,
+        player: &str,
+        before: Option<BetId>,
+        limit: i64,
+    ) -> Result<Vec<StoredBet>, Error> {
+        let before = before.map_or(uuid::Uuid::max(), |bet| bet.0);
+        let session = self.pool.session().await?;
+        let rows = session
+            .query(
+                &format!(
+                    "SELECT {BET_COLUMNS} FROM ledger.bet WHERE jurisdiction = $1 \
+                     AND operator_id = $2 AND player_ref = $3 AND id < $4 ORDER BY id DESC LIMIT $5"
+                ),
+                &[&jurisdiction.as_str(), &operator.as_str(), &player, &before, &limit],
+            )
+            .await?;
+        rows.iter()
+            .map(stored_bet)
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::decode("read a player's bets", source))
+    }
+
+    /// Record commitments of a shared round's bets, in the order of their ids.
+    pub async fn record_commitments(
+        &self,
+        jurisdiction: &Jurisdiction,
+        round: RoundId,
+    ) -> Result<Vec<(BetId, Vec<u8>)>, Error> {
+        let session = self.pool.session().await?;
+        let rows = session
+            .query(
+                "SELECT id, record_commitment FROM ledger.bet \
+                 WHERE jurisdiction = $1 AND round_id = $2 ORDER BY id",
+                &[&jurisdiction.as_str(), &round.0],
+            )
+            .await?;
+        rows.iter()
+            .map(|row| Ok((BetId(row.try_get(0)?), row.try_get(1)?)))
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::decode("read the record commitments of a round", source))
+    }
+
+    /// True when the session was revoked.
+    pub async fn revoked(
+        &self,
+        jurisdiction: &Jurisdiction,
+        session_id: SessionId,
+    ) -> Result<bool, Error> {
+        let session = self.pool.session().await?;
+        let row = session
+            .query_opt(
+                "SELECT 1 FROM ledger.session_revocation WHERE jurisdiction = $1 AND session_id = $2",
+                &[&jurisdiction.as_str(), &session_id.0],
+            )
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// The last heartbeat that arrived.
+    pub async fn heartbeat(&self, jurisdiction: &Jurisdiction) -> Result<Option<i64>, Error> {
+        let session = self.pool.session().await?;
+        let row = session
+            .query_opt(
+                "SELECT beat FROM ledger.heartbeat WHERE jurisdiction = $1",
+                &[&jurisdiction.as_str()],
+            )
+            .await?;
+        row.map(|row| row.try_get(0))
+            .transpose()
+            .map_err(|source| Error::decode("read the heartbeat", source))
+    }
+
+    /// A jurisdiction found in this replica that `permitted` does not name, if any.
+    pub async fn foreign_row(&self, permitted: &[&str]) -> Result<Option<String>, Error> {
+        let session = self.pool.session().await?;
+        let row = session
+            .query_opt(
+                "SELECT jurisdiction FROM ( \
+                   SELECT jurisdiction FROM ledger.heartbeat \
+                   UNION ALL (SELECT jurisdiction FROM ledger.round WHERE jurisdiction <> ALL ($1) LIMIT 1) \
+                   UNION ALL (SELECT jurisdiction FROM ledger.bet WHERE jurisdiction <> ALL ($1) LIMIT 1) \
+                   UNION ALL (SELECT jurisdiction FROM log.leaf WHERE jurisdiction <> ALL ($1) LIMIT 1) \
+                   UNION ALL (SELECT jurisdiction FROM log.checkpoint WHERE jurisdiction <> ALL ($1) LIMIT 1) \
+                 ) AS found WHERE jurisdiction <> ALL ($1) LIMIT 1",
+                &[&permitted],
+            )
+            .await?;
+        row.map(|row| row.try_get(0))
+            .transpose()
+            .map_err(|source| Error::decode("look for foreign rows", source))
+    }
+}
+
+fn stored_bet(row: &Row) -> Result<StoredBet, tokio_postgres::Error> {
+    Ok(StoredBet {
+        id: BetId(row.try_get(0)?),
+        round: RoundId(row.try_get(1)?),
+        operator: row.try_get(2)?,
+        player: row.try_get(3)?,
+        currency: row.try_get(4)?,
+        stake_micro: row.try_get(5)?,
+        selection: row.try_get(6)?,
+        record: row.try_get(7)?,
+        salt: row.try_get(8)?,
+        record_commitment: row.try_get(9)?,
+        checkpoint_size: unsigned(row.try_get(10)?),
+        payout_micro: row.try_get(11)?,
+        receipt: row.try_get(12)?,
+    })
+}
+
+/// A count as Postgres stores it. Counts here never come near 2^63.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A count as Postgres returned it; the schema keeps it non-negative.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,173 @@
+//! The transparency log's writing side: one sequencer per jurisdiction.
+//!
+//! Settling transactions leave *pending leaves* in an outbox. A sequencer takes them in batches: transaction
+//! A places leaves, completed subtrees and the head; only when A is durable in two regions is the root
+//! signed; transaction B publishes the checkpoint. Before its first signature a sequencer passes the
+//! [`gate`]. A log that fails suspends its own jurisdiction and no other.
+//!
+//! Deliberately absent: witnesses and the re-import of a lost tail.
+
+mod gate;
+mod holders;
+mod sequencer;
+mod signer;
+mod store;
+
+pub use holders::Holders;
+pub use signer::{LogKeyError, LogSigner};
+
+use arc_swap::ArcSwap;
+use domicile_core::epoch::Epoch;
+use domicile_core::ids::Jurisdiction;
+use domicile_core::log::Hash;
+use domicile_postgres::Pool;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// A signed tree head that is durable in two regions and published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedCheckpoint {
+    /// Leaves covered.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// The signed note as published.
+    pub note: Arc<str>,
+}
+
+/// Whether a jurisdiction's log is being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogState {
+    /// The gate has not been passed yet.
+    Starting,
+    /// Leaves are sequenced and checkpoints signed.
+    Live,
+    /// Nothing is signed; new writes for the jurisdiction are refused.
+    Suspended {
+        /// What closed the gate.
+        reason: Arc<str>,
+    },
+}
+
+/// One log to write.
+pub struct LogPlace {
+    /// Whose log it is.
+    pub jurisdiction: Jurisdiction,
+    /// Its key; the origin is the key's name.
+    pub signer: LogSigner,
+    /// The readers that hold it outside.
+    pub holders: Holders,
+}
+
+/// What the sequencers need.
+pub struct LogSettings {
+    /// Connections as `domicile_writer`.
+    pub pool: Pool,
+    /// The epoch this writer was opened for.
+    pub epoch: Epoch,
+    /// The logs, one per jurisdiction.
+    pub places: Vec<LogPlace>,
+}
+
+/// What the sequencer shows to the rest of the writer.
+struct Lane {
+    wake: Notify,
+    latest: watch::Sender<Option<PublishedCheckpoint>>,
+    state: ArcSwap<LogState>,
+}
+
+/// The writer's view of its logs. Cheap to clone.
+#[derive(Clone)]
+pub struct LogHandle {
+    lanes: Arc<HashMap<Jurisdiction, Arc<Lane>>>,
+}
+
+impl LogHandle {
+    /// Tells the sequencer that a commit has left pending leaves.
+    pub fn wake(&self, jurisdiction: &Jurisdiction) {
+        if let Some(lane) = self.lanes.get(jurisdiction) {
+            lane.wake.notify_one();
+        }
+    }
+
+    /// The newest published checkpoint.
+    pub fn latest(&self, jurisdiction: &Jurisdiction) -> Option<PublishedCheckpoint> {
+        self.lanes.get(jurisdiction).and_then(|lane| lane.latest.borrow().clone())
+    }
+
+    /// Waits at most `wait` for a published checkpoint that covers leaf `index`.
+    pub async fn covering(
+        &self,
+        jurisdiction: &Jurisdiction,
+        index: u64,
+        wait: Duration,
+    ) -> Option<PublishedCheckpoint> {
+        let mut latest = self.lanes.get(jurisdiction)?.latest.subscribe();
+        let covers = |seen: &Option<PublishedCheckpoint>| {
+            seen.as_ref().is_some_and(|checkpoint| checkpoint.size > index)
+        };
+        let found = tokio::time::timeout(wait, latest.wait_for(covers)).await.ok()?.ok()?;
+        found.clone()
+    }
+
+    /// Whether the jurisdiction's log is being written. An unknown one is suspended: fail closed.
+    pub fn state(&self, jurisdiction: &Jurisdiction) -> LogState {
+        self.lanes.get(jurisdiction).map_or_else(
+            || LogState::Suspended { reason: "the jurisdiction has no log key here".into() },
+            |lane| LogState::clone(&lane.state.load()),
+        )
+    }
+
+    /// All jurisdictions with a log, in order.
+    pub fn jurisdictions(&self) -> Vec<Jurisdiction> {
+        let mut all: Vec<_> = self.lanes.keys().cloned().collect();
+        all.sort();
+        all
+    }
+}
+
+/// The running sequencers. Dropping the value stops them; [`LogTasks::stop`] also waits.
+pub struct LogTasks {
+    stop: watch::Sender<bool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl LogTasks {
+    /// Lets each sequencer finish the batch it is in, and waits for all of them.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a log task ended abnormally");
+            }
+        }
+    }
+}
+
+/// Starts one sequencer per log and the heartbeat that readers measure their lag by.
+pub fn start(settings: LogSettings) -> (LogHandle, LogTasks) {
+    let (stop, stopped) = watch::channel(false);
+    let mut lanes = HashMap::new();
+    let mut tasks = Vec::new();
+    for place in settings.places {
+        let lane = Arc::new(Lane {
+            wake: Notify::new(),
+            latest: watch::Sender::new(None),
+            state: ArcSwap::from_pointee(LogState::Starting),
+        });
+        lanes.insert(place.jurisdiction.clone(), Arc::clone(&lane));
+        let sequencer =
+            sequencer::Sequencer::new(settings.pool.clone(), settings.epoch, place, lane);
+        tasks.push(tokio::spawn(sequencer.run(stopped.clone())));
+    }
+    let handle = LogHandle { lanes: Arc::new(lanes) };
+    tasks.push(tokio::spawn(sequencer::heartbeat(
+        settings.pool,
+        settings.epoch,
+        handle.jurisdictions(),
+        stopped,
+    )));
+    (handle, LogTasks { stop, tasks })
+}
