@@ -24,7 +24,9 @@ pub use config::{ConnectConfig, PoolConfig};
 pub use connection::{Connection, Params, Query, connect};
 pub use error::{Class, Error};
 pub use pool::{Pool, PoolState, Session};
-pub use schema::{LEDGER_SCHEMA_VERSION, READER_SCHEMA_VERSION, schema_version};
+pub use schema::{
+    LEDGER_SCHEMA_VERSION, READER_SCHEMA_VERSION, SCHEMA_VERSION_SQL, schema_version,
+};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types;
 pub use transaction::{CommitError, Durable, Tx, UnknownCause};

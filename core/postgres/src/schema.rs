@@ -10,18 +10,15 @@ use crate::error::Error;
 pub const LEDGER_SCHEMA_VERSION: u32 = 4;
 /// Version of the reader schema that the reader needs at least.
 pub const READER_SCHEMA_VERSION: u32 = 4;
+/// An SQL expression for the version of the schema: null before the first migration. It stands in the
+/// comment of the schema that holds the migrations' bookkeeping, so that every role can read it.
+pub const SCHEMA_VERSION_SQL: &str =
+    "(SELECT obj_description(to_regnamespace('domicile')::oid, 'pg_namespace')::int)";
 
 /// The version the database has; `None` before the first migration.
 pub async fn schema_version(database: &impl Query) -> Result<Option<u32>, Error> {
-    let decode = |source| Error::decode("schema version", source);
-    let exists = "SELECT to_regclass('domicile.schema_migration') IS NOT NULL";
-    let known = database.query(exists, &[]).await?;
-    let known = known.first().map(|row| row.try_get::<_, bool>(0).map_err(decode)).transpose()?;
-    if known != Some(true) {
-        return Ok(None);
-    }
-    let latest = database.query("SELECT max(version) FROM domicile.schema_migration", &[]).await?;
-    let latest =
-        latest.first().map(|row| row.try_get::<_, Option<i32>>(0).map_err(decode)).transpose()?;
-    Ok(latest.flatten().and_then(|version| u32::try_from(version).ok()))
+    let rows = database.query(&format!("SELECT {SCHEMA_VERSION_SQL}"), &[]).await?;
+    let version = rows.first().map(|row| row.try_get::<_, Option<i32>>(0)).transpose();
+    let version = version.map_err(|source| Error::decode("schema version", source))?.flatten();
+    Ok(version.and_then(|version| u32::try_from(version).ok()))
 }
