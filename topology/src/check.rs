@@ -50,7 +50,7 @@ impl Report {
         self.diagnostics.push(Diagnostic { line, severity, message, remedy });
     }
 
-    fn has_error(&self) -> bool {
+    pub(crate) fn has_error(&self) -> bool {
         self.diagnostics.iter().any(|found| found.severity == Severity::Error)
     }
 
@@ -111,6 +111,10 @@ fn read_and_check(text: &str, report: &mut Report) -> Option<crate::Topology> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let line = report.line(error.span().map_or(0, |span| span.start));
+        // The parser goes on within the line; what it then says is a consequence.
+        if report.diagnostics.iter().any(|found| found.line == line) {
+            continue;
+        }
         let message = error.message().replace('\n', ", ");
         report.error(line, format!("not valid TOML: {message}"), "Correct the syntax.");
     }

@@ -90,7 +90,7 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let Some(text) = value.as_str() else {
-            self.wrong(key, format_args!("a {} stands here", value.type_str()), "a string");
+            self.wrong(key, format_args!("is of type {}", value.type_str()), "a string");
             return None;
         };
         match parse(text) {
@@ -165,11 +165,7 @@ impl<'a> Section<'a> {
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Option<BTreeSet<T>> {
         let Some(items) = value.as_array() else {
-            self.wrong(
-                key,
-                format_args!("a {} stands here", value.type_str()),
-                "a list of strings",
-            );
+            self.wrong(key, format_args!("is of type {}", value.type_str()), "a list of strings");
             return None;
         };
         let mut set = BTreeSet::new();
@@ -200,7 +196,7 @@ impl<'a> Section<'a> {
         let DeValue::Table(table) = value else {
             self.wrong(
                 key,
-                format_args!("a {} stands here", value.type_str()),
+                format_args!("is of type {}", value.type_str()),
                 format_args!("[{key}]"),
             );
             return None;
@@ -224,7 +220,7 @@ impl<'a> Section<'a> {
         let items = value.as_array().filter(|a| a.iter().all(|item| item.get_ref().is_table()));
         let Some(items) = items else {
             let expected = format!("each entry under its own [[{key}]]");
-            self.wrong(key, format_args!("a {} stands here", value.type_str()), expected);
+            self.wrong(key, format_args!("is of type {}", value.type_str()), expected);
             return None;
         };
         let mut entries = Vec::new();

@@ -1,20 +1,61 @@
 //! Reading, writing and succession of documents.
 
+use domicile_core::note::SigningKey;
 use domicile_topology::Topology;
 use domicile_topology::document::{Succession, SuccessionRefused};
 
 pub(crate) const LOCAL: &str = include_str!("../../examples/local.toml");
 
+/// The example with the keys that a running cluster has.
+pub(crate) fn with_keys() -> String {
+    let vkey = |name: &str| SigningKey::from_seed(name, &[7; 32]).unwrap().verifier().to_string();
+    format!(
+        r#"{LOCAL}
+[[session_key]]
+kid = "mt-2026"
+region = "mt-1"
+algorithm = "EdDSA"
+public_key = """
+-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
+
+[[session_key]]
+kid = "de-2026"
+region = "de-1"
+algorithm = "ES256"
+public_key = """
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9
+q9UU8I5mEovUf86QZ7kOBIjJwqnzD1omageEHWwHdBO6B+dFabmdT9POxg==
+-----END PUBLIC KEY-----
+"""
+
+[[log_key]]
+jurisdiction = "MT"
+epoch = 1
+vkey = "{}"
+
+[[receipt_key]]
+vkey = "{}"
+"#,
+        vkey("demo/MT/1"),
+        vkey("demo/receipt"),
+    )
+}
+
 #[test]
-fn the_example_has_no_findings() {
-    let checked = Topology::check(LOCAL);
+fn the_example_has_no_findings_with_and_without_keys() {
+    assert_eq!(Topology::check(LOCAL).diagnostics, []);
+    let checked = Topology::check(&with_keys());
     assert_eq!(checked.diagnostics, []);
-    assert_eq!(checked.topology.unwrap().regions.len(), 3);
+    assert_eq!(checked.topology.unwrap().session_keys.len(), 2);
 }
 
 #[test]
 fn toml_and_json_carry_the_whole_document() {
-    let topology = Topology::parse(LOCAL).unwrap();
+    let topology = Topology::parse(&with_keys()).unwrap();
     assert_eq!(Topology::parse(&topology.to_toml().unwrap()).unwrap(), topology);
     assert_eq!(Topology::from_json(&topology.to_json().unwrap()).unwrap(), topology);
 }

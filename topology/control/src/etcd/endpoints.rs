@@ -44,7 +44,7 @@ pub(crate) enum Attempts {
 /// All endpoints, and which one answered last.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    endpoints: Vec<Endpoint>,
+    members: Vec<Endpoint>,
     current: AtomicUsize,
     tls: TlsPaths,
 }
@@ -59,7 +59,7 @@ impl Endpoints {
     pub(crate) fn new(config: &ControlConfig) -> Self {
         let endpoint = |url: &ServiceUrl| Endpoint { url: url.clone(), channel: Mutex::new(None) };
         Self {
-            endpoints: config.endpoints.iter().map(endpoint).collect(),
+            members: config.endpoints.iter().map(endpoint).collect(),
             current: AtomicUsize::new(0),
             tls: config.tls.clone(),
         }
@@ -128,7 +128,7 @@ impl Endpoints {
 
     /// Every endpoint once, beginning with `first`.
     fn from(&self, first: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
-        let all = || self.endpoints.iter().enumerate();
+        let all = || self.members.iter().enumerate();
         all().skip(first).chain(all().take(first))
     }
 
@@ -136,7 +136,7 @@ impl Endpoints {
         if index != previous {
             self.current.store(index, Ordering::Relaxed);
             metrics::counter!(FAILOVERS).increment(1);
-            let url = self.endpoints.get(index).map(|endpoint| endpoint.url.to_string());
+            let url = self.members.get(index).map(|endpoint| endpoint.url.to_string());
             tracing::info!(endpoint = url, "turned to another control endpoint");
         }
     }

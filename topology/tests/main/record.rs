@@ -1,0 +1,134 @@
+//! The control record: what it may say and how it may change.
+
+use domicile_core::epoch::Epoch;
+use domicile_core::ids::{NodeId, RegionId};
+use domicile_topology::document::Durability;
+use domicile_topology::record::RecordFault;
+use domicile_topology::{JoinId, Member, Record};
+use proptest::prelude::*;
+
+fn member(node: &str, join: u64) -> Member {
+    Member { node: NodeId::parse(node).unwrap(), join_id: JoinId::from_random(join) }
+}
+
+fn one() -> Record {
+    Record {
+        epoch: Epoch(1),
+        writer_region: RegionId::parse("mt-1").unwrap(),
+        writer_node: NodeId::parse("ledger-mt").unwrap(),
+        durability: Durability::One,
+        sync_member: None,
+        promotable: false,
+        topology_generation: 1,
+    }
+}
+
+fn two() -> Record {
+    Record { durability: Durability::Two, sync_member: Some(member("ledger-de", 1)), ..one() }
+}
+
+fn promotable() -> Record {
+    Record { promotable: true, ..two() }
+}
+
+fn promoted() -> Record {
+    Record {
+        epoch: Epoch(2),
+        writer_region: RegionId::parse("de-1").unwrap(),
+        writer_node: NodeId::parse("ledger-de").unwrap(),
+        ..one()
+    }
+}
+
+#[test]
+fn a_record_is_consistent() {
+    for sound in [one(), two(), promotable(), promoted()] {
+        assert_eq!(sound.check(), Ok(()));
+    }
+    let cases = [
+        (Record { epoch: Epoch(0), ..one() }, RecordFault::EpochZero),
+        (Record { sync_member: None, ..two() }, RecordFault::TwoWithoutMember),
+        (Record { promotable: true, ..one() }, RecordFault::PromotableInOne),
+        (
+            Record { sync_member: Some(member("ledger-mt", 1)), ..two() },
+            RecordFault::MemberIsWriter,
+        ),
+    ];
+    for (record, fault) in cases {
+        assert_eq!(record.check(), Err(fault));
+    }
+}
+
+#[test]
+fn redundancy_is_built_and_taken_down_in_order() {
+    let steps = [one(), two(), promotable(), two(), one(), promoted()];
+    for pair in steps.windows(2) {
+        assert_eq!(pair[0].allows(&pair[1]), Ok(()), "{pair:#?}");
+    }
+    assert_eq!(promotable().allows(&promoted()), Ok(()));
+    let other_member = Record { sync_member: Some(member("ledger-de", 2)), ..two() };
+    let other_writer = Record { writer_node: NodeId::parse("ledger-xx").unwrap(), ..one() };
+    let cases = [
+        (one(), promotable(), RecordFault::PromotableTooEarly),
+        (promotable(), one(), RecordFault::PromotableNotCleared),
+        (promotable(), other_member.clone(), RecordFault::PromotableNotCleared),
+        (two(), Record { promotable: true, ..other_member }, RecordFault::PromotableTooEarly),
+        (one(), other_writer, RecordFault::WriterWithoutEpoch),
+        (promoted(), one(), RecordFault::GoesBack),
+        (one(), Record { topology_generation: 0, ..one() }, RecordFault::GoesBack),
+        (two(), Record { epoch: Epoch(3), ..promoted() }, RecordFault::EpochSkips),
+        (two(), Record { epoch: Epoch(2), ..promotable() }, RecordFault::NewEpochPromotable),
+    ];
+    for (present, next, fault) in cases {
+        assert_eq!(present.allows(&next), Err(fault), "{present:#?} -> {next:#?}");
+    }
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let nodes = prop_oneof![Just("ledger-mt"), Just("ledger-de")];
+    let members = proptest::option::of((nodes.clone(), 0..3_u64));
+    (0..4_u64, nodes, any::<bool>(), members, any::<bool>()).prop_map(
+        |(epoch, writer, is_two, joined, promotable)| Record {
+            epoch: Epoch(epoch),
+            writer_node: NodeId::parse(writer).unwrap(),
+            durability: if is_two { Durability::Two } else { Durability::One },
+            sync_member: joined.map(|(node, join)| member(node, join)),
+            promotable,
+            ..one()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_allowed_change_skips_a_step(present in any_record(), next in any_record()) {
+        if present.check().is_err() || present.allows(&next).is_err() {
+            return Ok(());
+        }
+        prop_assert!(next.check().is_ok());
+        prop_assert!(next.epoch >= present.epoch && next.epoch.0 - present.epoch.0 <= 1);
+        if next.epoch == present.epoch {
+            prop_assert_eq!(&next.writer_node, &present.writer_node);
+            // Who may be promoted is always somebody whom the record before already waited for.
+            if next.promotable {
+                prop_assert_eq!(present.durability, Durability::Two);
+                prop_assert_eq!(&next.sync_member, &present.sync_member);
+            }
+            // The wait is never turned off, nor turned to somebody else, under a promotable standby.
+            if present.promotable {
+                prop_assert_eq!(next.durability, Durability::Two);
+                prop_assert_eq!(&next.sync_member, &present.sync_member);
+            }
+        } else {
+            prop_assert!(!next.promotable);
+        }
+    }
+
+    #[test]
+    fn a_record_survives_json(record in any_record()) {
+        let json = serde_json::to_string(&record).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+    }
+}
