@@ -36,7 +36,8 @@ impl Cluster {
         let output = up.output().expect("run `domicile up`");
         let text = std::fs::read_to_string(state.join("topology.toml")).unwrap_or_default();
         let topology = Topology::parse(&text);
-        let cluster = Self { state, topology: topology.unwrap_or_else(|_| panic!("{}", said(&output))) };
+        let cluster =
+            Self { state, topology: topology.unwrap_or_else(|_| panic!("{}", said(&output))) };
         assert!(output.status.success(), "`domicile up` failed:\n{}", said(&output));
         cluster
     }
@@ -59,7 +60,12 @@ impl Cluster {
     /// Runs the CLI on this cluster and returns what it printed; panics when it fails.
     pub fn cli(&self, arguments: &[&str]) -> String {
         let output = self.try_cli(arguments);
-        assert!(output.status.success(), "`domicile {}` failed:\n{}", arguments.join(" "), said(&output));
+        assert!(
+            output.status.success(),
+            "`domicile {}` failed:\n{}",
+            arguments.join(" "),
+            said(&output)
+        );
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -214,7 +220,8 @@ fn said(output: &Output) -> String {
 
 /// The folder with Postgres' programs, as `.ci/tools` hands it to every test.
 pub fn postgres_bin() -> PathBuf {
-    let bin = std::env::var_os("DOMICILE_PG_BIN").expect("DOMICILE_PG_BIN names Postgres' programs");
+    let bin =
+        std::env::var_os("DOMICILE_PG_BIN").expect("DOMICILE_PG_BIN names Postgres' programs");
     PathBuf::from(bin)
 }
 
@@ -245,6 +252,7 @@ pub fn owned_folder(folder: &Path) -> Owner {
     if own.uid() == owner.uid() {
         return Owner(None);
     }
-    std::os::unix::fs::chown(folder, Some(owner.uid()), Some(owner.gid())).expect("give the folder away");
+    std::os::unix::fs::chown(folder, Some(owner.uid()), Some(owner.gid()))
+        .expect("give the folder away");
     Owner(Some((owner.uid(), owner.gid())))
 }

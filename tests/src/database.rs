@@ -15,10 +15,11 @@ pub async fn connect(cluster: &Cluster, node: &str) -> Client {
         .map(|ledger| &ledger.postgres)
         .or_else(|| topology.reader(&node).map(|reader| &reader.postgres))
         .expect("a database node");
-    let (host, port) = address.as_str().rsplit_once(':').expect("host:port");
+    let (host, port) = (address.host(), address.port());
     let password = cluster.secret(&node, "superuser-password");
-    let parameters =
-        format!("host={host} port={port} user=postgres dbname=domicile password={password} connect_timeout=5");
+    let parameters = format!(
+        "host={host} port={port} user=postgres dbname=domicile password={password} connect_timeout=5"
+    );
     let (client, connection) =
         tokio_postgres::connect(&parameters, NoTls).await.expect("a superuser connection");
     tokio::spawn(connection);

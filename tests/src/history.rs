@@ -96,7 +96,9 @@ pub fn violations(operations: &[Operation], exists: &BTreeMap<String, usize>) ->
         let Some(round) = first.and_then(|body| body["round"].as_str()) else { continue };
         match exists.get(round) {
             Some(1) => {}
-            Some(times) => found.push(format!("{}: round {round} exists {times} times", operation.key)),
+            Some(times) => {
+                found.push(format!("{}: round {round} exists {times} times", operation.key))
+            }
             None => found.push(format!("{}: acknowledged round {round} is lost", operation.key)),
         }
         if let Some(other) = rounds.insert(round, &operation.key) {

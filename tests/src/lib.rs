@@ -4,6 +4,15 @@
 //! Invariants: every wait has a deadline; a missing dependency fails the test; when a test fails the
 //! cluster's folder is kept and named. Deliberately absent: any in-process shortcut into a server.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why on standard error"
+)]
+
 pub mod cluster;
 pub mod database;
 pub mod eventually;
@@ -11,4 +20,5 @@ pub mod history;
 pub mod load;
 pub mod operator;
 pub mod player;
+pub mod raw;
 pub mod topology;

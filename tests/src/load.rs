@@ -100,7 +100,10 @@ fn classify(result: Result<Answer, ClientError>) -> Outcome {
     match result {
         Ok(answer) if answer.status == StatusCode::CREATED => Outcome::Acknowledged(answer.json()),
         // A conflict or an invalid bet is final; anything else may be sent again with the same key.
-        Ok(answer) if answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS => {
+        Ok(answer)
+            if answer.status.is_client_error()
+                && answer.status != StatusCode::TOO_MANY_REQUESTS =>
+        {
             Outcome::Refused(answer.code())
         }
         Ok(answer) => Outcome::Unknown(answer.code()),

@@ -60,7 +60,13 @@ impl Operator {
     }
 
     /// The headers of a signed request at a given time.
-    pub fn signature(&self, method: &str, path: &str, timestamp: u64, body: &[u8]) -> [(String, String); 3] {
+    pub fn signature(
+        &self,
+        method: &str,
+        path: &str,
+        timestamp: u64,
+        body: &[u8],
+    ) -> [(String, String); 3] {
         let request = SignedRequest { method, path, timestamp_unix_s: timestamp, body };
         [
             (KEY_ID_HEADER.to_owned(), self.key_id.clone()),
@@ -70,7 +76,12 @@ impl Operator {
     }
 
     /// Sends a request signed now.
-    pub async fn send(&self, method: Method, path: &str, body: &[u8]) -> Result<Response<Bytes>, ClientError> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Response<Bytes>, ClientError> {
         let now = SystemClock.now_unix_s();
         let headers = self.signature(method.as_str(), path, now, body);
         self.send_with(method, path, body, &headers).await
@@ -97,7 +108,8 @@ impl Operator {
 
     /// POST of a JSON document, expecting success.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
-        let response = self.send(Method::POST, path, body.to_string().as_bytes()).await.expect("an answer");
+        let response =
+            self.send(Method::POST, path, body.to_string().as_bytes()).await.expect("an answer");
         let text = String::from_utf8_lossy(response.body()).into_owned();
         assert!(response.status().is_success(), "POST {path}: {} {text}", response.status());
         serde_json::from_str(&text).expect("JSON")

@@ -84,7 +84,15 @@ fn write_region(text: &mut String, place: &Place, base: u16) {
          endpoint = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n\
          \n[[router]]\nnode = \"router-{name}\"\nregion = \"{id}\"\n\
          endpoint = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n",
-        port(1), port(2), port(3), port(4), port(5), port(6), port(7), port(0), port(8),
+        port(1),
+        port(2),
+        port(3),
+        port(4),
+        port(5),
+        port(6),
+        port(7),
+        port(0),
+        port(8),
     );
     if place.ledger {
         let _written = write!(
@@ -93,7 +101,11 @@ fn write_region(text: &mut String, place: &Place, base: u16) {
              postgres = \"127.0.0.1:{}\"\nagent = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n\
              \n[[writer]]\nnode = \"writer-{name}\"\nregion = \"{id}\"\n\
              endpoint = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n",
-            port(10), port(11), port(12), port(13), port(14),
+            port(10),
+            port(11),
+            port(12),
+            port(13),
+            port(14),
         );
     }
 }
@@ -106,6 +118,8 @@ fn free_ports(count: u16) -> u16 {
     (0..blocks)
         .map(|_| start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % blocks)
         .map(|block| FIRST_PORT + block * count)
-        .find(|base| (*base..*base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
+        .find(|base| {
+            (*base..*base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        })
         .expect("a block of free ports below 20000")
 }

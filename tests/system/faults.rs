@@ -26,9 +26,13 @@ async fn a_killed_part_loses_nothing_and_doubles_nothing() {
     let cluster = Cluster::start("kills", places);
     let operator = cluster.operator("acme", &["MT", "DE"], "MT").await;
     let checkpoint = checkpoint(&cluster).await;
-    for unit in
-        ["writer-mt/writer", "ledger-mt/postgres", "reader-mt/reader", "router-mt/router", "ledger-mt/agent"]
-    {
+    for unit in [
+        "writer-mt/writer",
+        "ledger-mt/postgres",
+        "reader-mt/reader",
+        "router-mt/router",
+        "ledger-mt/agent",
+    ] {
         kill_under_load(&cluster, &operator, unit).await;
     }
     log_extends(&cluster, &checkpoint).await;
@@ -89,19 +93,27 @@ async fn existing_rounds(cluster: &Cluster, name: &str) -> BTreeMap<String, usiz
 }
 
 /// The first player's last plays, sent once more with their keys, are answered byte for byte as before.
-async fn first_answers_are_kept(player: &Player, operations: &[domicile_tests::history::Operation]) {
+async fn first_answers_are_kept(
+    player: &Player,
+    operations: &[domicile_tests::history::Operation],
+) {
     let mine = operations.iter().filter(|operation| operation.key.contains("-0-"));
     let known: Vec<(&str, &Value)> = mine
         .filter_map(|operation| operation.acknowledged().map(|body| (operation.key.as_str(), body)))
         .collect();
     let session = player.session().await;
     for (key, before) in known.iter().rev().take(3) {
-        let number: u64 = key.rsplit('-').next().and_then(|text| text.parse().ok()).expect("a number");
+        let number: u64 =
+            key.rsplit('-').next().and_then(|text| text.parse().ok()).expect("a number");
         let mut body = Player::play_body(&session, "high", 1_000_000, number);
         // The body must be the one sent then: the receipt in the answer names what the bet named.
         let receipt = before["receipt"].as_str().expect("a receipt");
         let named = |field: &str| {
-            receipt.lines().find_map(|line| line.strip_prefix(field)).expect("a receipt line").trim()
+            receipt
+                .lines()
+                .find_map(|line| line.strip_prefix(field))
+                .expect("a receipt line")
+                .trim()
         };
         body["commitment"] = named("commitment ").into();
         body["checkpoint_size"] = named("checkpoint_size ").parse::<u64>().expect("a size").into();
@@ -115,7 +127,9 @@ async fn first_answers_are_kept(player: &Player, operations: &[domicile_tests::h
 async fn proofs_hold(player: &Player, operations: &[domicile_tests::history::Operation]) {
     let last = operations
         .iter()
-        .filter(|operation| operation.attempts.iter().any(|o| matches!(o, Outcome::Acknowledged(_))))
+        .filter(|operation| {
+            operation.attempts.iter().any(|o| matches!(o, Outcome::Acknowledged(_)))
+        })
         .next_back()
         .and_then(|operation| operation.acknowledged())
         .expect("an acknowledged play");
@@ -144,7 +158,10 @@ async fn checkpoint(cluster: &Cluster) -> String {
     let player = Player::new(cluster.outside(), cluster.router("MT"), &opened);
     let session = player.session().await;
     let played = player.play(&session, "first", 1).await;
-    assert_eq!(player.proof(played["round"].as_str().expect("a round")).await.status, StatusCode::OK);
+    assert_eq!(
+        player.proof(played["round"].as_str().expect("a round")).await.status,
+        StatusCode::OK
+    );
     log_text(cluster, "/checkpoint").await
 }
 
@@ -166,5 +183,6 @@ async fn log_extends(cluster: &Cluster, then: &str) {
         .map(|line| domicile_core::base64::decode_32(line).expect("a base64 hash"))
         .collect();
     assert!(new.size > old.size);
-    verify_consistency(old.size, new.size, &old.root, &new.root, &path).expect("the log extends itself");
+    verify_consistency(old.size, new.size, &old.root, &new.root, &path)
+        .expect("the log extends itself");
 }

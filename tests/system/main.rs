@@ -1,5 +1,12 @@
 //! System tests: whole clusters of real processes, seen from outside.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod faults;
 mod path;
 mod refusals;

@@ -18,6 +18,7 @@ async fn what_is_wrong_is_refused_with_its_own_code() {
     let opened = operator.session("honest", "MT", "hilo-dice").await;
     let player = Player::new(cluster.outside(), cluster.router("MT"), &opened);
     tampered_tokens(&player).await;
+    signed_but_wrong(&cluster, &player).await;
     revoked_session(&operator, &cluster).await;
     operator_requests(&operator).await;
     bodies(&cluster, &player).await;
@@ -69,20 +70,24 @@ async fn tampered_tokens(player: &Player) {
     ];
     for (what, token, code) in cases {
         let forged = Player { token, ..player.clone() };
-        for answer in [forged.get("/v1/bets").await, forged.post("/v1/plays", "k", &json!({})).await] {
+        for answer in
+            [forged.get("/v1/bets").await, forged.post("/v1/plays", "k", &json!({})).await]
+        {
             let answer = answer.expect("an answer");
-            assert_eq!((answer.status, answer.code()), (StatusCode::UNAUTHORIZED, code.to_owned()), "{what}");
+            assert_eq!(
+                (answer.status, answer.code()),
+                (StatusCode::UNAUTHORIZED, code.to_owned()),
+                "{what}"
+            );
         }
     }
-    signed_but_wrong(player, &claims).await;
 }
 
 /// Tokens with a good signature of the cluster's own key and wrong contents cannot be made from outside, so
 /// the test signs them with the key file itself.
-async fn signed_but_wrong(player: &Player, claims: &Value) {
-    let Some(signer) = raw::session_signer(&player.base) else {
-        panic!("the cluster's session key is needed");
-    };
+async fn signed_but_wrong(cluster: &Cluster, player: &Player) {
+    let claims = part(&player.token, 1);
+    let signer = raw::session_signer(cluster);
     let now = SystemClock.now_unix_s();
     let with = |changes: &[(&str, Value)]| {
         let mut changed = claims.clone();
@@ -91,8 +96,10 @@ async fn signed_but_wrong(player: &Player, claims: &Value) {
         }
         serde_json::from_value::<Claims>(changed).expect("claims")
     };
-    let past = [("iat", json!(now - 7_200)), ("nbf", json!(now - 7_200)), ("exp", json!(now - 3_600))];
-    let future = [("iat", json!(now + 600)), ("nbf", json!(now + 600)), ("exp", json!(now + 1_200))];
+    let past =
+        [("iat", json!(now - 7_200)), ("nbf", json!(now - 7_200)), ("exp", json!(now - 3_600))];
+    let future =
+        [("iat", json!(now + 600)), ("nbf", json!(now + 600)), ("exp", json!(now + 1_200))];
     let cases = [
         ("expired", with(&past), "token-expired"),
         ("not yet valid", with(&future), "token-not-yet-valid"),
@@ -100,7 +107,7 @@ async fn signed_but_wrong(player: &Player, claims: &Value) {
         ("unknown jurisdiction", with(&[("jurisdiction", json!("FR"))]), "jurisdiction-unknown"),
     ];
     for (what, claims, code) in cases {
-        let token = signer.sign(&claims).expect("a token");
+        let token = raw::token(&signer, &claims);
         let answer = Player { token, ..player.clone() }.get("/v1/bets").await.expect("an answer");
         assert_eq!(answer.code(), code, "{what}: {}", answer.json());
     }
@@ -153,7 +160,9 @@ async fn operator_requests(operator: &Operator) {
     assert!(again.headers().contains_key("domicile-replayed"));
     let other = named.replace("\"p\"", "\"q\"");
     assert_eq!(code(&send(other.clone(), signed(&other, now)).await), "request-id-reused");
-    let nameless = json!({"player": "p", "game": "hilo-dice", "currency": "EUR", "jurisdiction": "MT"}).to_string();
+    let nameless =
+        json!({"player": "p", "game": "hilo-dice", "currency": "EUR", "jurisdiction": "MT"})
+            .to_string();
     let signature = signed(&nameless, now);
     assert_eq!(send(nameless.clone(), signature.clone()).await.status(), StatusCode::CREATED);
     assert_eq!(code(&send(nameless, signature).await), "request-replayed");
@@ -166,21 +175,36 @@ async fn operator_requests(operator: &Operator) {
         assert_eq!(code(&send(fresh.clone(), headers).await), wanted, "{what}");
     }
     let [_, time, signature] = signed(&fresh, now);
-    let stranger = [(domicile_core::operator_auth::KEY_ID_HEADER.to_owned(), "nobody".to_owned()), time, signature];
+    let stranger = [
+        (domicile_core::operator_auth::KEY_ID_HEADER.to_owned(), "nobody".to_owned()),
+        time,
+        signature,
+    ];
     assert_eq!(code(&send(fresh.clone(), stranger).await), "operator-key-unknown");
-    let unsigned = operator.send_with(Method::POST, path, fresh.as_bytes(), &[]).await.expect("an answer");
+    let unsigned =
+        operator.send_with(Method::POST, path, fresh.as_bytes(), &[]).await.expect("an answer");
     assert_eq!(code(&unsigned), "operator-auth-missing");
     let forbidden = fresh.replace("\"MT\"", "\"GB\"").replace("r-2", "r-3");
     let refused = send(forbidden.clone(), signed(&forbidden, now)).await;
-    assert!(["operator-forbidden", "jurisdiction-unknown"].contains(&code(&refused).as_str()), "{refused:?}");
+    assert!(
+        ["operator-forbidden", "jurisdiction-unknown"].contains(&code(&refused).as_str()),
+        "{refused:?}"
+    );
 }
 
 async fn bodies(cluster: &Cluster, player: &Player) {
     let oversized = json!({ "client_seed": "x".repeat(300_000) });
     let answer = player.post("/v1/plays", "large", &oversized).await.expect("an answer");
-    assert_eq!((answer.status, answer.code()), (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large".to_owned()));
-    let answer = player.post("/v1/plays", "odd", &json!({ "stake": "a lot" })).await.expect("an answer");
-    assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "malformed-body".to_owned()));
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large".to_owned())
+    );
+    let answer =
+        player.post("/v1/plays", "odd", &json!({ "stake": "a lot" })).await.expect("an answer");
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::BAD_REQUEST, "malformed-body".to_owned())
+    );
     let session = player.session().await;
     let body = Player::play_body(&session, "high", 1, 1);
     let answer = player.post("/v1/plays", "", &body).await.expect("an answer");
@@ -215,7 +239,10 @@ async fn strangers(cluster: &Cluster) {
     for base in [cluster.writer_endpoint(), cluster.reader("MT")] {
         let url = format!("{}/readyz", base.trim_end_matches('/'));
         let outcome = cluster.outside().get_json::<Value>(&url).await;
-        assert!(outcome.is_err_and(|error| error.status().is_none()), "{base} speaks to a stranger");
+        assert!(
+            outcome.is_err_and(|error| error.status().is_none()),
+            "{base} speaks to a stranger"
+        );
     }
     let url = format!("{}/internal/v1/operators", cluster.router("MT").trim_end_matches('/'));
     let through_router = cluster.outside().post_json::<Value>(&url, &json!({})).await;

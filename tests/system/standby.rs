@@ -38,10 +38,12 @@ async fn assert_sync(cluster: &Cluster) {
 
 /// Signals a postmaster and all its children: a hang, not a death.
 fn signal_tree(postmaster: i32, signal: &str) {
-    let children = Command::new("pgrep").args(["-P", &postmaster.to_string()]).output().expect("run pgrep");
+    let children =
+        Command::new("pgrep").args(["-P", &postmaster.to_string()]).output().expect("run pgrep");
     let children = String::from_utf8(children.stdout).expect("pids");
     for pid in std::iter::once(postmaster.to_string()).chain(children.lines().map(str::to_owned)) {
-        let _gone = Command::new("kill").args([format!("-{signal}"), pid]).status().expect("run kill");
+        let _gone =
+            Command::new("kill").args([format!("-{signal}"), pid]).status().expect("run kill");
     }
 }
 
@@ -61,14 +63,28 @@ async fn nothing_is_promised(cluster: &Cluster, player: &Player, session: &Value
             assert!(!answer.status.is_success(), "acknowledged: {}", answer.json());
             assert!(!answer.replayed, "an earlier attempt counts as done: {}", answer.json());
             for revealing in ["seed", "outcome", "receipt", "payout_micro", "round", "bet"] {
-                assert!(answer.json().get(revealing).is_none(), "{revealing} left: {}", answer.json());
+                assert!(
+                    answer.json().get(revealing).is_none(),
+                    "{revealing} left: {}",
+                    answer.json()
+                );
             }
         }
-        let session = tokio::time::timeout(Duration::from_millis(500), player.get("/v1/session")).await;
+        let session =
+            tokio::time::timeout(Duration::from_millis(500), player.get("/v1/session")).await;
         if let Ok(Ok(answer)) = session {
-            assert_ne!(answer.status, StatusCode::OK, "the writer reads to the outside: {}", answer.json());
+            assert_ne!(
+                answer.status,
+                StatusCode::OK,
+                "the writer reads to the outside: {}",
+                answer.json()
+            );
         }
-        assert_eq!(database::count(&reader, bets).await, before, "a reader is ahead of the standby");
+        assert_eq!(
+            database::count(&reader, bets).await,
+            before,
+            "a reader is ahead of the standby"
+        );
     }
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     let waiters = database::count(&ledger, waiting).await;
@@ -122,7 +138,7 @@ impl Clone {
         let bin = domicile_tests::cluster::postgres_bin();
         let primary = cluster.topology().ledgers.first().expect("the primary");
         let password = cluster.secret(&primary.node, "replication-password");
-        let (host, port) = primary.postgres.as_str().rsplit_once(':').expect("host:port");
+        let (host, port) = (primary.postgres.host(), primary.postgres.port());
         let conninfo = format!(
             "host={host} port={port} user=domicile_replication password={password} application_name=a_clone"
         );
@@ -142,7 +158,14 @@ impl Clone {
             .command(&bin.join("postgres"))
             .arg("-D")
             .arg(&data)
-            .args(["-c", "listen_addresses=", "-c", "unix_socket_directories=", "-c", "hot_standby=off"])
+            .args([
+                "-c",
+                "listen_addresses=",
+                "-c",
+                "unix_socket_directories=",
+                "-c",
+                "hot_standby=off",
+            ])
             .args(["-c", &format!("primary_conninfo={conninfo}"), "-c", "primary_slot_name="])
             .stdout(log.try_clone().expect("the log twice"))
             .stderr(log)
