@@ -345,5 +345,18 @@ mod tests {
             let odd = Claims { sub: text.clone(), jurisdiction: text, ..claims() };
             prop_assert!(odd.validate(NOW, &issuer(), 5).is_err());
         }
+
+        #[test]
+        fn arbitrary_json_is_read_or_refused(
+            bytes: Vec<u8>, field in "iss|sub|exp|scope|game|more", value in "[0-9]{1,21}|\"\\PC{0,9}\"|null",
+        ) {
+            prop_assert!(serde_json::from_slice::<Claims>(&bytes).is_err());
+            let json = serde_json::to_string(&claims()).unwrap();
+            let json = json.replacen('{', &format!("{{\"{field}\":{value},"), 1);
+            if let Ok(read) = serde_json::from_str::<Claims>(&json) {
+                let again = serde_json::to_string(&read).unwrap();
+                prop_assert!(serde_json::from_str::<Claims>(&again).unwrap() == read);
+            }
+        }
     }
 }
