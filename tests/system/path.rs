@@ -23,6 +23,7 @@ async fn a_round_written_in_one_region_is_proven_in_another() {
     foreign_tokens_see_nothing(&cluster, &operator).await;
     replicas_hold_their_own_jurisdiction_only(&cluster).await;
     others_accept_what_the_readers_serve(&cluster).await;
+    a_tampered_replica_proves_nothing(&cluster, &operator).await;
 }
 
 async fn session(
@@ -269,4 +270,26 @@ fn inclusion_holds(proof: &str, index: u64, leaves: &[Vec<u8>]) {
     let leaf = leaves.get(usize::try_from(index).expect("small")).expect("the leaf");
     tlog_tiles::check_record(&path, size, root, index, tlog_tiles::record_hash(leaf))
         .expect("their inclusion check passes");
+}
+
+/// Somebody with access to the replica changes an outcome: the reader notices before it serves it.
+async fn a_tampered_replica_proves_nothing(cluster: &Cluster, operator: &Operator) {
+    let (player, open) = session(cluster, operator, "GB", "tampered").await;
+    let played = player.play(&open, "tampered", 1).await;
+    let round = played["round"].as_str().expect("a round");
+    let replica = database::connect(cluster, "reader-gb").await;
+    let change = "UPDATE log.leaf l SET entry = convert_to(replace(convert_from(entry, 'UTF8'), \
+         'position 0', 'position 1'), 'UTF8') FROM log.subject s WHERE s.subject::text = $1 \
+         AND s.kind = 'play' AND l.jurisdiction = s.jurisdiction AND l.idx = s.idx";
+    let within = std::time::Duration::from_secs(10);
+    domicile_tests::eventually::eventually("the leaf arrives at the replica", within, || async {
+        match replica.execute(change, &[&round]).await {
+            Ok(1) => Ok(()),
+            Ok(rows) => Err(format!("{rows} rows")),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+    let refused = player.proof(round).await;
+    assert_eq!(refused.code(), "replica-unverified", "{}", refused.json());
 }
