@@ -1,2 +1,78 @@
-//! Skeleton.
-fn main() {}
+//! The operator's command line: starts topologies, shows them, makes keys and certificates, checks proofs.
+//!
+//! It holds no database credential and opens no database connection: every effect on a node goes through that node's
+//! agent, over mutual TLS. What it keeps for a local topology is in one state folder (see `layout`).
+
+mod agents;
+mod cli;
+mod credentials;
+mod down;
+mod files;
+mod health;
+mod keys;
+mod layout;
+mod migrate;
+mod pki;
+mod process;
+mod programs;
+mod provision;
+mod secrets;
+mod status;
+mod term;
+mod topology_check;
+mod unit;
+mod up;
+mod verify;
+mod wait;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+/// The command failed, or what it looked at is not as it should be.
+const FAILED: u8 = 1;
+/// The command line cannot be understood (sysexits' `EX_USAGE`; 2 means something else to `verify`).
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let shown = error.print();
+            let code = if error.use_stderr() || shown.is_err() { USAGE } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => match term::note(format_args!("domicile: {error:#}")) {
+            Ok(()) | Err(_) => ExitCode::from(FAILED),
+        },
+    }
+}
+
+fn run(command: Command) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Up(args) => up::run(args).await,
+            Command::Down(args) => down::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Start(args) => down::start(args).await,
+            Command::Stop(args) => down::stop(args).await,
+            Command::Kill(args) => down::kill(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
+            Command::Topology(command) => topology_check::run(command),
+            Command::Pki(command) => credentials::pki(command),
+            Command::Keys(args) => credentials::keys(&args),
+            Command::Operator(command) => credentials::operator(command).await,
+            Command::Token(command) => credentials::token(command),
+            Command::Verify(args) => verify::run(&args),
+        }
+    })
+}

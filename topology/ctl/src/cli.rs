@@ -1,0 +1,244 @@
+//! The command line: what can be said, and how each command explains itself.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Exit codes that mean the same for every command; `verify` adds its own.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done · 1 failed, or not healthy · 64 the command line is wrong";
+
+/// Domicile: rounds written once, proven locally.
+#[derive(Debug, Parser)]
+#[command(name = "domicile", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The state folder of a local topology.
+#[derive(Debug, Args)]
+pub(crate) struct StateArg {
+    /// State folder of the local topology [default: /var/lib/domicile for root, else ~/.local/state/domicile]
+    #[arg(long, value_name = "DIR", env = "DOMICILE_STATE")]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a whole topology on this machine; run again, it completes what is missing
+    Up(UpArgs),
+    /// Stop everything that `up` started
+    Down(DownArgs),
+    /// Show who does what, how far behind, and how long each log is
+    Status(StatusArgs),
+    /// Start processes of one node again: `start writer-mt`, `start reader-mt/agent`
+    Start(NodeArgs),
+    /// Stop processes of one node in order (SIGTERM, then SIGKILL after its time to drain)
+    Stop(NodeArgs),
+    /// Kill processes of one node at once (SIGKILL): a fault, for tests and drills
+    Kill(NodeArgs),
+    /// Apply migrations through the agents: readers first, then the ledger
+    Migrate(MigrateArgs),
+    /// Check a topology document
+    #[command(subcommand)]
+    Topology(TopologyCommand),
+    /// Certificates of the cluster's own authority
+    #[command(subcommand)]
+    Pki(PkiCommand),
+    /// Make the cluster's signing and sealing keys; print the topology with their public halves
+    Keys(KeysArgs),
+    /// Operators (licensees) and their credentials
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// Tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Check a proof bundle offline, step by step
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The topology document [default: three regions, jurisdictions MT, DE and GB, ports 7100-7199]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// Only make the folder of this node and start its processes; the cluster's steps are left to another `up`
+    #[arg(long, value_name = "NODE")]
+    pub(crate) only: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// Delete the state folder too: data, keys, logs
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// One JSON document, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Again every second, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// A node (`writer-mt`) or one of its processes (`reader-mt/agent`, `ledger-mt/postgres`)
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// What was applied, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopologyCommand {
+    /// Read the document strictly and report every finding with its line and remedy
+    Check {
+        /// The TOML document
+        file: PathBuf,
+        /// The findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PkiCommand {
+    /// Make the authority, unless it is there
+    Init {
+        /// The cluster's name, part of every certificate
+        #[arg(long)]
+        cluster: String,
+        /// Where the authority's key and certificate are kept
+        #[arg(long, value_name = "DIR")]
+        authority: PathBuf,
+    },
+    /// Issue or renew a certificate: cert.pem, key.pem, ca.pem
+    Issue(IssueArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IssueArgs {
+    /// The cluster's name
+    #[arg(long)]
+    pub(crate) cluster: String,
+    /// Where the authority is
+    #[arg(long, value_name = "DIR")]
+    pub(crate) authority: PathBuf,
+    /// What the holder is
+    #[arg(long, value_parser = ["agent", "ctl", "etcd", "reader", "router", "test", "writer"])]
+    pub(crate) role: String,
+    /// The holder's node
+    #[arg(long)]
+    pub(crate) node: String,
+    /// A host name or address that clients connect to; may be repeated
+    #[arg(long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// Days it is valid
+    #[arg(long, default_value_t = crate::pki::CERTIFICATE_DAYS, value_parser = clap::value_parser!(u64).range(1..=825))]
+    pub(crate) days: u64,
+    /// Where the three files go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// The topology document
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: PathBuf,
+    /// Where the private keys are kept
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorCommand {
+    /// Register an operator; prints its key id and secret once
+    Create(OperatorCreateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OperatorCreateArgs {
+    /// The operator's id, a lower-case slug
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// Its name for people [default: the id]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A jurisdiction it is licensed for; may be repeated
+    #[arg(long = "jurisdiction", value_name = "CODE", required = true)]
+    pub(crate) jurisdictions: Vec<String>,
+    /// A game it offers; may be repeated [default: all]
+    #[arg(long = "game", value_name = "CODE")]
+    pub(crate) games: Vec<String>,
+    /// A browser origin its players come from; may be repeated
+    #[arg(long = "origin", value_name = "URL")]
+    pub(crate) origins: Vec<String>,
+    /// Where its players' sessions are launched
+    #[arg(long, value_name = "URL", default_value = "https://game.example/launch")]
+    pub(crate) launch_base_url: String,
+    /// The answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Sign a token for a regulator: reads every round and opening of one jurisdiction, writes nothing
+    Inspector {
+        /// The jurisdiction
+        #[arg(long)]
+        jurisdiction: String,
+        /// Who it is for, as it appears in audit trails
+        #[arg(long)]
+        subject: String,
+        /// Minutes it is valid, at most 60
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
+        minutes: u64,
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+/// Check a proof bundle offline, step by step.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 verified · 1 a step failed · 2 not revealed yet: ask again after the round has \
+    ended · 3 a file cannot be read · 64 the command line is wrong\n\nWithout --key or --topology there is nothing to \
+    trust: a bundle cannot vouch for itself."
+)]
+pub(crate) struct VerifyArgs {
+    /// The bundle, as the reader serves it
+    pub(crate) file: PathBuf,
+    /// The opening of one bet: also checks that the bet is in the round, and its payout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) opening: Option<PathBuf>,
+    /// A pinned verifier key, of the log or of receipts; may be repeated
+    #[arg(long = "key", value_name = "VKEY", required_unless_present = "topology")]
+    pub(crate) keys: Vec<String>,
+    /// Take the pinned keys from a topology document
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// The report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,233 @@
+//! `domicile up`: a whole topology on this machine, from the same document and through the same agents as anywhere.
+//!
+//! Every step looks first and does only what is missing, so that `up` on a running topology ends quickly and `up` after
+//! an interrupted one goes on. Nothing here opens a database connection or touches a database's files.
+
+mod cluster;
+mod ledger;
+
+pub(crate) use cluster::Cluster;
+
+use crate::agents::Agents;
+use crate::cli::UpArgs;
+use crate::files::{self, MODE_PUBLIC};
+use crate::health;
+use crate::keys::KeyFolder;
+use crate::layout::{self, Layout};
+use crate::pki::{Authority, CERTIFICATE_DAYS, Subject};
+use crate::process::{self, Program, RunAs};
+use crate::programs;
+use crate::provision::{self, Provision};
+use crate::term::{self, Steps};
+use crate::unit::{self, Part, Unit};
+use anyhow::{Context, Result, anyhow};
+use domicile_service::clock::{Clock, SystemClock};
+use domicile_topology::Topology;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The document used when none is named.
+const LOCAL_DOCUMENT: &str = include_str!("../../../examples/local.toml");
+/// How long a process may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A topology with everything needed to start its processes.
+pub(crate) struct Local {
+    /// The published topology.
+    pub(crate) topology: Topology,
+    /// The state folder.
+    pub(crate) layout: Layout,
+    run_as: Option<RunAs>,
+    etcd: PathBuf,
+}
+
+/// The command.
+pub(crate) async fn run(args: UpArgs) -> Result<u8> {
+    let layout = Layout::locate(args.state.state.as_deref())?;
+    let steps = Steps::start();
+    let topology = document(args.topology.as_deref())?;
+    if let Some(node) = args.only {
+        only(topology, layout, &node, &steps).await?;
+    } else {
+        let local = whole(topology, layout, &steps).await?;
+        addresses(&local)?;
+    }
+    term::note(format_args!("\nup after {}", term::elapsed(steps.total())))?;
+    Ok(0)
+}
+
+/// The document named, or the one for this machine.
+pub(crate) fn document(path: Option<&Path>) -> Result<Topology> {
+    match path {
+        Some(path) => layout::parse_topology(path),
+        None => Topology::parse(LOCAL_DOCUMENT)
+            .map_err(|findings| anyhow!(layout::report(Path::new("local.toml"), &findings))),
+    }
+}
+
+/// Brings everything up; used by `demo` too.
+pub(crate) async fn whole(topology: Topology, layout: Layout, steps: &Steps) -> Result<Local> {
+    Steps::heading(format_args!("Domicile `{}` in {}", topology.cluster, layout.root().display()))?;
+    let local = prepare(topology, layout, steps, &|_| true).await?;
+    let units = unit::all(&local.topology);
+    let of = |part: Part| {
+        units.iter().filter(move |unit| unit.name.part == part).cloned().collect::<Vec<Unit>>()
+    };
+    let agents = Agents::new(&local.layout)?;
+
+    Steps::heading("Control plane")?;
+    local.start_all(&of(Part::Etcd), &agents, steps).await?;
+    let control = Cluster::connect(&local.topology, &local.layout)?;
+    steps.run("publish the topology", control.publish(&local.topology)).await?;
+
+    Steps::heading("Databases")?;
+    let starting = of(Part::Agent);
+    steps.run("agents", async { local.start(&starting) }).await?;
+    ledger::bring_up(&local.topology, &agents, &control, steps).await?;
+
+    Steps::heading("Services")?;
+    for part in [Part::Writer, Part::Reader, Part::Router] {
+        local.start_all(&of(part), &agents, steps).await?;
+    }
+    Ok(local)
+}
+
+/// Makes one node's folders and starts its processes.
+async fn only(topology: Topology, layout: Layout, node: &str, steps: &Steps) -> Result<()> {
+    let chosen = unit::select(&topology, node)?;
+    let local =
+        prepare(topology, layout, steps, &|unit| chosen.iter().any(|c| c.name == unit.name))
+            .await?;
+    steps.run(format_args!("start {node}"), async { local.start(&chosen) }).await?;
+    Ok(())
+}
+
+/// Programs, keys, certificates and folders; starts nothing.
+async fn prepare(
+    topology: Topology,
+    layout: Layout,
+    steps: &Steps,
+    wanted: &dyn Fn(&Unit) -> bool,
+) -> Result<Local> {
+    let (postgres_bin, etcd, run_as) =
+        (programs::postgres_bin()?, programs::etcd()?, RunAs::choose()?);
+    layout.create(run_as.as_ref())?;
+    steps.run("programs", async { programs::install(&layout) }).await?;
+    let topology = steps.run("keys, certificates and folders", async {
+        let keys = KeyFolder::open(&layout.operator().join("keys"))?;
+        let topology = keys.complete(topology)?;
+        let authority = Authority::open_or_create(
+            &layout.operator().join("authority"),
+            &topology.cluster,
+            SystemClock.now_unix_s(),
+        )?;
+        let operator = Subject { role: "ctl".into(), node: "operator".into(), hosts: Vec::new() };
+        authority.ensure(&layout.operator_tls(), &operator, CERTIFICATE_DAYS)?;
+        let provision = Provision {
+            topology: &topology,
+            layout: &layout,
+            authority: &authority,
+            keys: &keys,
+            postgres_bin: &postgres_bin,
+            run_as: run_as.as_ref(),
+        };
+        let units: Vec<Unit> =
+            unit::all(&topology).into_iter().filter(|unit| wanted(unit)).collect();
+        units.iter().try_for_each(|unit| provision.unit(unit))?;
+        let text = topology.to_toml().context("the topology cannot be written")?;
+        files::write(&layout.topology_path(), text.as_bytes(), MODE_PUBLIC)?;
+        Ok((format!("{} processes", units.len()), topology))
+    });
+    let (_, topology) = topology.await?;
+    Ok(Local { topology, layout, run_as, etcd })
+}
+
+impl Local {
+    /// What an earlier `up` prepared, for starting single processes again.
+    pub(crate) fn open(layout: Layout) -> Result<Self> {
+        let topology = layout.topology()?;
+        Ok(Self { topology, layout, run_as: RunAs::choose()?, etcd: programs::etcd()? })
+    }
+
+    /// Starts those that do not run; says how many were started.
+    pub(crate) fn start(&self, units: &[Unit]) -> Result<String> {
+        let mut started = 0_u32;
+        for unit in units {
+            if self.layout.process(&unit.name)?.is_some() {
+                continue;
+            }
+            let process = process::start(&self.program(unit)?, self.run_as.as_ref())?;
+            self.layout.update_running(|running| {
+                running.processes.insert(unit.name.to_string(), process);
+            })?;
+            started += 1;
+        }
+        Ok(match started {
+            0 => "running".into(),
+            _ => format!("{started} started"),
+        })
+    }
+
+    /// Starts them and waits until each is ready, all at once.
+    async fn start_all(&self, units: &[Unit], agents: &Agents, steps: &Steps) -> Result<()> {
+        let names: Vec<String> = units.iter().map(|unit| unit.name.node.to_string()).collect();
+        let title = names.join(", ");
+        steps
+            .run(title, async {
+                let started = self.start(units)?;
+                for unit in units {
+                    self.ready(unit, agents).await?;
+                }
+                Ok(started)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until the process is ready; when it has ended instead, shows the end of its log.
+    pub(crate) async fn ready(&self, unit: &Unit, agents: &Agents) -> Result<()> {
+        let waiting = health::ready(agents.client(), unit, READY_WITHIN);
+        tokio::pin!(waiting);
+        loop {
+            tokio::select! {
+                result = &mut waiting => return result.with_context(|| self.log_hint(unit)),
+                () = tokio::time::sleep(Duration::from_millis(500)) => {
+                    if self.layout.process(&unit.name)?.is_none() {
+                        return Err(anyhow!("{} ended instead of becoming ready", unit.name)
+                            .context(self.log_hint(unit)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn program(&self, unit: &Unit) -> Result<Program> {
+        let folder = self.layout.unit(&unit.name);
+        let Some(name) = unit.name.part.program() else {
+            let args = provision::etcd_arguments(&self.topology, &unit.name)?;
+            return Ok(Program { path: self.etcd.clone(), args, folder });
+        };
+        let args = vec!["--config".to_owned(), "config.toml".to_owned()];
+        Ok(Program { path: self.layout.bin().join(name), args, folder })
+    }
+
+    fn log_hint(&self, unit: &Unit) -> String {
+        format!("see {}", self.layout.unit(&unit.name).join("log").display())
+    }
+}
+
+/// Where to go on from here.
+fn addresses(local: &Local) -> Result<()> {
+    let ca = local.layout.operator_tls().join("ca.pem");
+    term::say("\nWays in (HTTPS; trust the authority in the last line):")?;
+    for router in &local.topology.routers {
+        term::say(format_args!("  {:<12} {}", router.region, router.endpoint))?;
+    }
+    for reader in &local.topology.readers {
+        term::say(format_args!(
+            "  {:<12} {}/verify   proofs in the browser",
+            reader.region, reader.endpoint
+        ))?;
+    }
+    term::say(format_args!("  authority    {}", ca.display()))
+}
