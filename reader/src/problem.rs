@@ -18,7 +18,7 @@ pub(crate) fn database(error: domicile_postgres::Error) -> Problem {
 pub(crate) fn proof(failure: ProofFailure) -> Problem {
     match failure {
         ProofFailure::Absent => Code::RoundNotFound.into(),
-        ProofFailure::NotCovered(_) => {
+        ProofFailure::NotEnded | ProofFailure::NotCovered(_) => {
             Problem::new(Code::ProofNotReady).retry_after_s(RETRY_AFTER_S)
         }
         ProofFailure::Database(error) => database(error),

