@@ -1,0 +1,134 @@
+//! The HTTP interface: `GET /v1/status` and the operations, for the CLI and for other agents.
+//!
+//! Invariants: only peers of this cluster in those two roles get in; a body has a limit; an operation goes on to its
+//! end when its caller leaves, so that it is never cut off half-way; every failure is a problem with a code.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use domicile_core::error::Code;
+use domicile_service::body::{self, BodyLimits};
+use domicile_service::peer::{PeerGuard, Role};
+use domicile_service::problem::Problem;
+use domicile_topology::agent_api::{
+    CloneRequest, EpochOpenRequest, InitRequest, MigrateRequest, StartRequest, StopRequest,
+    SubscriptionsRequest, SyncRequest, limits, paths,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
+
+use crate::agent::Agent;
+use crate::error::Error;
+
+const BODY: BodyLimits = BodyLimits { max_bytes: limits::MAX_BODY_BYTES, timeout_ms: 5_000 };
+
+/// The routes of one agent, closed to other peers.
+pub fn routes(agent: &Arc<Agent>) -> Router {
+    let guard = PeerGuard::new(agent.config.cluster.clone(), &[Role::Ctl, Role::Agent]);
+    let operations = Router::new()
+        .route(paths::STATUS, get(status))
+        .route(paths::INIT, post(init))
+        .route(paths::CLONE, post(clone))
+        .route(paths::START, post(start))
+        .route(paths::STOP, post(stop))
+        .route(paths::SYNC, post(sync))
+        .route(paths::MIGRATE, post(migrate))
+        .route(paths::EPOCH_OPEN, post(epoch_open))
+        .route(paths::SUBSCRIPTIONS, post(subscriptions))
+        .with_state(Arc::clone(agent));
+    guard.protect(operations)
+}
+
+type App = State<Arc<Agent>>;
+
+async fn status(State(agent): App) -> Response {
+    Json(agent.status().await).into_response()
+}
+
+async fn init(State(agent): App, request: Request) -> Response {
+    let init = |_: InitRequest| async move { agent.init().await };
+    run("init", limits::OPERATION_TIMEOUT_MS, request, init).await
+}
+
+async fn clone(State(agent): App, request: Request) -> Response {
+    let clone = |body: CloneRequest| async move { agent.copy_from(&body).await };
+    run("clone", limits::CLONE_TIMEOUT_MS, request, clone).await
+}
+
+async fn start(State(agent): App, request: Request) -> Response {
+    let start = |_: StartRequest| async move { agent.start().await };
+    run("start", limits::OPERATION_TIMEOUT_MS, request, start).await
+}
+
+async fn stop(State(agent): App, request: Request) -> Response {
+    let stop = |body: StopRequest| async move { agent.stop(&body).await };
+    run("stop", limits::OPERATION_TIMEOUT_MS, request, stop).await
+}
+
+async fn sync(State(agent): App, request: Request) -> Response {
+    let sync = |body: SyncRequest| async move { agent.sync(&body).await };
+    run("sync", limits::OPERATION_TIMEOUT_MS, request, sync).await
+}
+
+async fn migrate(State(agent): App, request: Request) -> Response {
+    let migrate = |_: MigrateRequest| async move { agent.migrate().await };
+    run("migrate", limits::OPERATION_TIMEOUT_MS, request, migrate).await
+}
+
+async fn epoch_open(State(agent): App, request: Request) -> Response {
+    let open = |body: EpochOpenRequest| async move { agent.open_epoch(&body).await };
+    run("epoch-open", limits::OPERATION_TIMEOUT_MS, request, open).await
+}
+
+async fn subscriptions(State(agent): App, request: Request) -> Response {
+    let settle = |body: SubscriptionsRequest| async move { agent.subscriptions(&body).await };
+    run("subscriptions", limits::OPERATION_TIMEOUT_MS, request, settle).await
+}
+
+async fn run<B, A, W>(
+    name: &'static str,
+    timeout_ms: u64,
+    request: Request,
+    operation: impl FnOnce(B) -> W,
+) -> Response
+where
+    B: DeserializeOwned,
+    A: Serialize + Send + 'static,
+    W: Future<Output = Result<A, Error>> + Send + 'static,
+{
+    let body = match body::read_json(request, BODY).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let begun = Instant::now();
+    let work = operation(body).instrument(tracing::info_span!("operation", name));
+    // A task of its own: it goes on when the caller leaves or the answer is late.
+    let finished = timeout(Duration::from_millis(timeout_ms), tokio::spawn(work)).await;
+    let result = match finished {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => {
+            tracing::error!(name, %panic, "an operation ended unexpectedly");
+            return Problem::new(Code::Internal).into_response();
+        }
+        Err(_elapsed) => Err(Error::Timeout { step: name, timeout_ms }),
+    };
+    let code = result.as_ref().map_or_else(|error| error.code().as_str(), |_| "ok");
+    metrics::counter!("domicile_agent_operations_total", "operation" => name, "code" => code)
+        .increment(1);
+    metrics::histogram!("domicile_agent_operation_seconds", "operation" => name)
+        .record(begun.elapsed());
+    match result {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error) => {
+            tracing::warn!(name, %error, code, "operation failed");
+            Problem::new(error.code()).detail(error.to_string()).into_response()
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The keeper of one Postgres: the only process that touches its files and its superuser.
+//!
+//! It makes, clones, starts, stops, migrates and watches the node, starts it again after a crash, follows the control
+//! record, and does what an executor asks over mutual TLS. It runs beside Postgres as an unprivileged user.
+//! Invariants: a ledger node is primary only while the control record names it; every operation may be repeated;
+//! nothing here cancels a session that waits for the second region.
+//! Deliberately absent: deciding where the writer should be, and writing the control record.
+
+mod access;
+pub mod agent;
+pub mod api;
+mod clone;
+pub mod config;
+pub mod control;
+mod database;
+pub mod decide;
+mod epoch;
+pub mod error;
+mod follow;
+mod init;
+mod lifecycle;
+mod memory;
+mod migrate;
+mod observe;
+mod postmaster;
+mod probe;
+mod process;
+pub mod settings;
+mod subscriptions;
+pub mod supervise;
+mod sync;
+mod tools;
+mod watch;
+
+use std::sync::Arc;
+
+use domicile_service::drain::Drain;
+use domicile_service::health::Readiness;
+use domicile_service::tasks::spawn_vital;
+
+use crate::agent::Agent;
+
+/// Starts what goes on by itself: supervision, following the record, the write probe, the watch.
+pub fn attend(agent: &Arc<Agent>, drain: &Drain, readiness: &Readiness) {
+    let check = readiness.check("postgres");
+    spawn_vital("supervise", drain, supervise::run(Arc::clone(agent), drain.clone()));
+    spawn_vital("follow", drain, follow::run(Arc::clone(agent)));
+    spawn_vital("probe", drain, probe::run(Arc::clone(agent)));
+    spawn_vital("watch", drain, watch::run(Arc::clone(agent), check));
+}

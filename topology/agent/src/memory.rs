@@ -1,0 +1,92 @@
+//! What the agent must not forget: kept in one small file beside the generated configuration.
+//!
+//! Invariant: the file is replaced as a whole and is on disk before anything acts on it; the generated role file is
+//! derived from it and never read back. Deliberately absent: anything the control record or Postgres already knows.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use domicile_core::epoch::Epoch;
+use domicile_core::ids::NodeId;
+use domicile_topology::member::Member;
+use serde::{Deserialize, Serialize};
+
+use crate::settings::SyncTarget;
+
+/// The agent's memory of its node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Memory {
+    /// Postgres should run: set by `init`, `clone` and `start`, cleared by `stop`.
+    pub(crate) wanted: bool,
+    /// This node's joining, if it was cloned.
+    pub(crate) joined: Option<Joined>,
+    /// What commits wait for.
+    pub(crate) sync: SyncTarget,
+    /// The last epoch in which this node ran as primary under a record that named it.
+    pub(crate) primary_in: Option<Epoch>,
+}
+
+/// A standby's joining.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Joined {
+    /// The node it was copied from and follows.
+    pub(crate) source: NodeId,
+    /// Its own membership.
+    pub(crate) member: Member,
+}
+
+impl Memory {
+    /// Reads the file; a missing one is an empty memory.
+    pub(crate) fn read(file: &Path) -> io::Result<Self> {
+        match std::fs::read(file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the file.
+    pub(crate) fn write(&self, file: &Path) -> io::Result<()> {
+        replace(file, &serde_json::to_vec_pretty(self).map_err(io::Error::other)?)
+    }
+}
+
+/// Replaces a file as a whole, for its owner's eyes only, and returns once it is on disk.
+pub(crate) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let draft = file.with_extension("draft");
+    let mut options = OpenOptions::new();
+    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    std::fs::rename(&draft, file)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Makes a folder, and those above it, for its owner's eyes only.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_is_remembered_survives_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("memory.json");
+        assert_eq!(Memory::read(&file).unwrap(), Memory::default());
+        let memory = Memory { wanted: true, primary_in: Some(Epoch(4)), ..Memory::default() };
+        memory.write(&file).unwrap();
+        assert_eq!(Memory::read(&file).unwrap(), memory);
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&file, b"{\"wanted\":true").unwrap();
+        assert!(Memory::read(&file).is_err(), "a damaged memory is not an empty one");
+    }
+}

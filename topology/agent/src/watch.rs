@@ -1,0 +1,160 @@
+//! Looking at the node once a second: metrics, readiness, warnings, and nudging slots towards readiness.
+//!
+//! A slot copied to a standby becomes usable only after the primary has logged its running transactions and the
+//! standby's copying worker has looked again; left alone that takes a minute, and a failover meanwhile loses the
+//! slot. So the primary logs them each second while it has such slots, and the standby restarts its worker.
+//! Invariant: what is seen is reported, never repaired by force – a stopped walsender is a person's or plan's affair.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domicile_service::health::Check;
+use domicile_topology::observed::{NodeKind, NodeStatus, PostgresState, SlotStatus};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::settings::DATABASE;
+
+const PERIOD: Duration = Duration::from_secs(1);
+/// Postgres starts its copying worker at most once in 10 s: asking more often is useless.
+const FIRST_NUDGE: Duration = Duration::from_secs(11);
+/// The longest time between two restarts of the copying worker: a slot whose reader is away never gets ready.
+const LONGEST_NUDGE: Duration = Duration::from_mins(5);
+/// How long copying is switched off for the worker to notice.
+const WORKER_PAUSE: Duration = Duration::from_millis(300);
+
+/// Watches for as long as the agent lives.
+pub(crate) async fn run(agent: Arc<Agent>, check: Check) {
+    let mut tick = interval(PERIOD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut nudge = Nudge::default();
+    let mut stalled_before = 0;
+    loop {
+        tick.tick().await;
+        let status = agent.status().await;
+        report(&status, &check);
+        let stalled = status.postgres.stalled.len();
+        if stalled > stalled_before {
+            tracing::warn!(processes = ?status.postgres.stalled, "stopped processes of postgres");
+        }
+        stalled_before = stalled;
+        if let Err(error) = agent.help_slots(&status, &mut nudge).await {
+            tracing::debug!(%error, "slots are not nudged now");
+        }
+    }
+}
+
+fn report(status: &NodeStatus, check: &Check) {
+    let up = matches!(status.postgres.state, PostgresState::Primary | PostgresState::Standby);
+    if up {
+        check.pass("postgres answers");
+    } else {
+        let reason = status.postgres.refusal.as_deref().unwrap_or("see the status");
+        check.fail(format!("postgres is {:?}: {reason}", status.postgres.state));
+    }
+    let flag = |yes: bool| if yes { 1.0 } else { 0.0 };
+    let primary = status.postgres.state == PostgresState::Primary;
+    let synchronous = status.replication.iter().filter(|standby| standby.is_synchronous()).count();
+    let unready = status.slots.iter().filter(|slot| !slot.ready).count();
+    metrics::gauge!("domicile_agent_postgres_up").set(flag(up));
+    metrics::gauge!("domicile_agent_postgres_primary").set(flag(primary));
+    metrics::gauge!("domicile_agent_sync_standbys").set(count(synchronous));
+    metrics::gauge!("domicile_agent_slots_unready").set(count(unready));
+    metrics::gauge!("domicile_agent_stalled_processes").set(count(status.postgres.stalled.len()));
+    for subscription in &status.subscriptions {
+        let name = subscription.name.clone();
+        metrics::gauge!("domicile_agent_subscription_apply_errors", "subscription" => name)
+            .set(count(usize::try_from(subscription.apply_errors).unwrap_or(usize::MAX)));
+    }
+}
+
+fn count(items: usize) -> f64 {
+    f64::from(u32::try_from(items).unwrap_or(u32::MAX))
+}
+
+/// When the copying worker is restarted next.
+#[derive(Debug, Default)]
+struct Nudge {
+    unready_since: Option<Instant>,
+    delay: Option<Duration>,
+}
+
+impl Nudge {
+    // True when it is time; each time doubles the delay, and readiness resets it.
+    fn due(&mut self, unready: bool) -> bool {
+        if !unready {
+            *self = Self::default();
+            return false;
+        }
+        let since = *self.unready_since.get_or_insert_with(Instant::now);
+        let delay = self.delay.unwrap_or(FIRST_NUDGE);
+        if since.elapsed() < delay {
+            return false;
+        }
+        *self = Self {
+            unready_since: Some(Instant::now()),
+            delay: Some((delay * 2).min(LONGEST_NUDGE)),
+        };
+        true
+    }
+}
+
+impl Agent {
+    async fn help_slots(&self, status: &NodeStatus, nudge: &mut Nudge) -> Result<(), Error> {
+        if self.config.kind != NodeKind::Ledger {
+            return Ok(());
+        }
+        match status.postgres.state {
+            PostgresState::Primary if status.slots.iter().any(is_subscription) => {
+                let server = self.open(DATABASE).await?;
+                server.run("log running transactions", "select pg_log_standby_snapshot()").await
+            }
+            PostgresState::Standby => {
+                let unready = |slot: &SlotStatus| is_subscription(slot) && !slot.ready;
+                if nudge.due(status.slots.iter().any(unready)) {
+                    self.restart_slot_worker().await?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn restart_slot_worker(&self) -> Result<(), Error> {
+        let Some(_turn) = self.idle_turn() else { return Ok(()) };
+        self.write_role(false)?;
+        self.postmaster.reload();
+        sleep(WORKER_PAUSE).await;
+        self.write_role(true)?;
+        self.postmaster.reload();
+        tracing::info!("restarted the worker that copies slots");
+        Ok(())
+    }
+}
+
+fn is_subscription(slot: &SlotStatus) -> bool {
+    slot.confirmed_flush_lsn.is_some() || slot.synced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nudges_get_rarer_until_the_slots_are_ready() {
+        let mut nudge = Nudge::default();
+        let mut at = Vec::new();
+        let begun = Instant::now();
+        while at.len() < 3 {
+            if nudge.due(true) {
+                at.push(begun.elapsed().as_secs());
+            }
+            sleep(PERIOD).await;
+        }
+        assert_eq!(at, [11, 33, 77]);
+        assert!(!nudge.due(false));
+        sleep(FIRST_NUDGE).await;
+        assert!(!nudge.due(true), "counted anew");
+    }
+}
