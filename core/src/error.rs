@@ -105,6 +105,7 @@ codes! {
     OperatorTimestamp, "operator-timestamp", Denied, 401, "The request's timestamp is more than 30 seconds off.", "Synchronise the clock and sign again.";
     OperatorSignature, "operator-signature", Denied, 401, "The operator signature does not match the request.", "Sign method, path, timestamp and body hash as documented.";
     OperatorForbidden, "operator-forbidden", Denied, 403, "The operator may not do this for this jurisdiction, game or object.", "Check the operator's registration.";
+    OperatorExists, "operator-exists", Conflict, 409, "An operator of this id is registered already.", "Add a credential to it, or use another id.";
     RequestReplayed, "request-replayed", Conflict, 409, "This signed request was already received.", "Put a request_id in the body to make a request repeatable.";
     RequestIdReused, "request-id-reused", Conflict, 409, "The request id was used for a different request.", "Use a new request_id.";
     IdempotencyKeyMissing, "idempotency-key-missing", Invalid, 400, "The Idempotency-Key header is missing or malformed.", "Send 1-64 visible ASCII characters, new for each bet.";

@@ -17,7 +17,8 @@ fn page() -> String {
             .expect("a class has a name")
     };
     for code in Code::ALL {
-        let _written = writeln!(page, "| [`{code}`](#{code}) | {} | {} |", code.status(), class(code));
+        let _written =
+            writeln!(page, "| [`{code}`](#{code}) | {} | {} |", code.status(), class(code));
     }
     for code in Code::ALL {
         let _written = write!(

@@ -1,0 +1,120 @@
+//! Bets on shared rounds: a stake under a published commitment, answered with a signed receipt.
+//!
+//! Invariants: a bet is written under a share lock on a round that is open, so none is accepted once the
+//! round's close is on its way; the commitment it names is covered by a published checkpoint.
+
+pub mod look;
+pub mod write;
+
+use crate::answer::{Failure, Handled, Reply};
+use crate::engine::Engine;
+use crate::lane::{JobError, Lane};
+use crate::ledger::requests::{NewRequest, RequestId};
+use crate::ledger::wagers::Wager;
+use crate::limits;
+use crate::order::{Ground, Order, SaltedRecord, covering_root};
+use crate::player::Player;
+use domicile_core::epoch::Epoch;
+use domicile_core::error::Code;
+use domicile_core::games;
+use domicile_core::ids::{BetId, RoundId};
+use domicile_postgres::Pool;
+use look::{Look, Looker, Seen};
+use serde::Serialize;
+use write::{PreparedBet, Writer};
+
+/// The lanes of bets.
+#[derive(Debug)]
+pub struct Lanes {
+    looks: Lane<Looker>,
+    writes: Lane<Writer>,
+}
+
+impl Lanes {
+    /// Starts their workers.
+    pub fn start(pool: &Pool, epoch: Epoch) -> Self {
+        Self {
+            looks: Lane::start(Looker { pool: pool.clone() }),
+            writes: Lane::start(Writer { pool: pool.clone(), epoch }),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct BetAnswer<'a> {
+    round: RoundId,
+    bet: BetId,
+    receipt: &'a str,
+    epoch: u64,
+}
+
+/// Places a bet once per idempotency key.
+pub async fn bet(
+    engine: &Engine,
+    player: &Player,
+    request: RequestId,
+    round: RoundId,
+    mut order: Order,
+) -> Handled {
+    engine.check_writable(&player.jurisdiction)?;
+    let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
+    let _session = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
+    let _round = engine.rounds.shared(&round).await.map_err(crowded)?;
+    for _ in 0..limits::RACE_ATTEMPTS {
+        let look = Look::new(player, &request, round, order.checkpoint_size);
+        let seen = engine.bets.looks.submit(look).await.map_err(no_race)?;
+        if let Some(stored) = &seen.stored {
+            let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
+            return engine.acknowledge(replay).await;
+        }
+        if let Err(refusal) = seen.check(player, &order) {
+            return engine.acknowledge(Err(refusal)).await;
+        }
+        if order.checkpoint_size.is_none() {
+            let covered = engine.covering(&player.jurisdiction, round.0).await?;
+            order.checkpoint_size = Some(covered.size);
+            continue;
+        }
+        let prepared = match prepare(engine, player, &request, round, &order, &seen) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return engine.acknowledge(Err(refusal)).await,
+        };
+        match engine.bets.writes.submit(prepared).await {
+            Ok(acknowledged) => return Ok(acknowledged),
+            Err(JobError::Raced) => {}
+            Err(JobError::Failed(failure)) => return Err(failure),
+        }
+    }
+    Err(Failure::new(Code::WriterOverloaded))
+}
+
+fn prepare(
+    engine: &Engine,
+    player: &Player,
+    request: &RequestId,
+    round: RoundId,
+    order: &Order,
+    seen: &Seen,
+) -> Result<PreparedBet, Failure> {
+    let commit_index = seen.commit_index.ok_or(Failure::new(Code::CommitmentNotPublished))?;
+    let (checkpoint_size, checkpoint_root) =
+        covering_root(seen.checkpoint.as_deref(), commit_index)?;
+    let game = games::game(&player.session.game).ok_or(Failure::new(Code::GameUnknown))?;
+    order.check(game, seen.params())?;
+    let bet = BetId(engine.ids.uuid_v7());
+    let ground = Ground { round, bet, checkpoint_size, checkpoint_root };
+    let salted = SaltedRecord::new(player, order, ground, engine.ids.bytes());
+    let receipt = salted.receipt(engine)?;
+    let answer = BetAnswer { round, bet, receipt: &receipt, epoch: engine.epoch.0 };
+    let reply = Reply::json(201, &answer)?;
+    let request = NewRequest::new(request.clone(), &reply, &engine.keys)?;
+    Ok(PreparedBet { request, wager: Wager { salted, payout: None, receipt }, reply })
+}
+
+/// Looks cannot race.
+fn no_race(error: JobError) -> Failure {
+    match error {
+        JobError::Raced => Failure::new(Code::Internal),
+        JobError::Failed(failure) => failure,
+    }
+}

@@ -1,0 +1,134 @@
+//! An operator's request as one transaction, with one effect per request id.
+//!
+//! Invariants: an effect and the answer it got are stored by the same commit; a repetition gets the stored
+//! bytes, also when the first one's outcome was unknown for a while; a signed request without a request id
+//! is accepted once. Copies of a request take turns in memory; the stored request's key decides.
+
+use crate::answer::{Acknowledged, Failure, Handled, Reply};
+use crate::engine::Engine;
+use crate::ledger::requests::{self, NewRequest, RequestId};
+use crate::ledger::{self, WriteError};
+use crate::limits;
+use domicile_core::error::Code;
+use domicile_core::ids::Jurisdiction;
+use domicile_postgres::{Class, Tx};
+
+/// Why a change did not come about.
+#[derive(Debug)]
+pub enum Halt {
+    /// The ledger's state does not permit it.
+    Refused(Failure),
+    /// Rows changed under it, or the epoch ended.
+    Raced,
+    /// The database failed before any commit.
+    Failed(Failure),
+}
+
+impl From<WriteError> for Halt {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Shortfall => Self::Raced,
+            WriteError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<domicile_postgres::Error> for Halt {
+    fn from(error: domicile_postgres::Error) -> Self {
+        match error.class() {
+            Class::Contention | Class::Duplicate => Self::Raced,
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// What a change did.
+#[derive(Debug)]
+pub struct Applied {
+    /// The answer.
+    pub reply: Reply,
+    /// The logs it left pending leaves for.
+    pub leaves_for: Vec<Jurisdiction>,
+}
+
+/// One operator request.
+pub trait Change: Send + Sync {
+    /// Writes the effect. Runs again when its rows changed meanwhile.
+    fn apply(
+        &self,
+        engine: &Engine,
+        tx: &Tx<'_>,
+    ) -> impl Future<Output = Result<Applied, Halt>> + Send;
+}
+
+/// A request's key and what a repetition means.
+#[derive(Debug, Clone)]
+pub struct Once {
+    /// The key the effect is stored under.
+    pub id: RequestId,
+    /// Whether a repetition gets the stored answer (there is a request id) or is refused.
+    pub repeatable: bool,
+}
+
+/// Applies a change once.
+pub async fn execute(engine: &Engine, once: &Once, change: &impl Change) -> Handled {
+    let copies = (once.id.scope.clone(), once.id.key.clone());
+    let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
+    let _turn = engine.requests.exclusive(&copies).await.map_err(crowded)?;
+    for _ in 0..limits::RACE_ATTEMPTS {
+        let mut session = engine.pool.session().await?;
+        if let Some(stored) = requests::find(&session, &once.id).await? {
+            drop(session);
+            let verdict = if once.repeatable {
+                stored.replay(&once.id, &engine.keys, Code::RequestIdReused)
+            } else {
+                Err(Failure::new(Code::RequestReplayed))
+            };
+            return engine.acknowledge(verdict).await;
+        }
+        let tx = session.begin().await?;
+        let applied = apply(engine, &tx, once, change).await;
+        match applied {
+            Ok(applied) => {
+                let durable = tx.commit(limits::COMMIT_WAIT).await?;
+                engine.wake(&applied.leaves_for);
+                return Ok(Acknowledged::new(&durable, Ok(applied.reply)));
+            }
+            Err(Halt::Raced) => {
+                let latest = ledger::latest_epoch(&tx).await;
+                tx.rollback().await?;
+                if latest.is_ok_and(|latest| latest != Some(engine.epoch)) {
+                    return Err(Failure::new(Code::EpochFenced));
+                }
+            }
+            Err(Halt::Refused(refusal)) => {
+                tx.rollback().await?;
+                // Perhaps this very request had its effect while its outcome was unknown.
+                if requests::find(&session, &once.id).await?.is_none() {
+                    drop(session);
+                    return engine.acknowledge(Err(refusal)).await;
+                }
+            }
+            Err(Halt::Failed(failure)) => return Err(failure),
+        }
+    }
+    Err(Failure::new(Code::WriterOverloaded))
+}
+
+async fn apply(
+    engine: &Engine,
+    tx: &Tx<'_>,
+    once: &Once,
+    change: &impl Change,
+) -> Result<Applied, Halt> {
+    let applied = change.apply(engine, tx).await?;
+    let request = NewRequest::new(once.id.clone(), &applied.reply, &engine.keys)?;
+    requests::record(tx, engine.epoch, std::iter::once(&request)).await?;
+    Ok(applied)
+}

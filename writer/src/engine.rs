@@ -1,0 +1,216 @@
+//! Everything one epoch's writer needs to serve: made when the epoch is found open, dropped when it ends.
+//!
+//! Invariant: whatever leaves through [`Engine::acknowledge`] or a lane was read or written before a commit
+//! that waited for the second region.
+
+use crate::answer::{Acknowledged, Failure, Handled, Verdict};
+use crate::bet;
+use crate::directory::Directory;
+use crate::gates::Gates;
+use crate::keys::Keys;
+use crate::lane::{BatchError, Executor, JobError, Lane};
+use crate::limits;
+use crate::log::{LogHandle, LogState};
+use crate::meters::Meters;
+use crate::pending;
+use crate::play;
+use domicile_control::Known;
+use domicile_core::epoch::Epoch;
+use domicile_core::error::Code;
+use domicile_core::ids::{ClusterId, Jurisdiction, RegionId, RoundId, SessionId};
+use domicile_postgres::Pool;
+use domicile_service::clock::Clock;
+use domicile_service::ids::IdSource;
+use domicile_topology::Topology;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This writer's region.
+    pub region: RegionId,
+    /// The epoch it serves.
+    pub epoch: Epoch,
+    /// Connections as `domicile_writer`.
+    pub pool: Pool,
+    /// The logs.
+    pub log: LogHandle,
+    /// The secrets.
+    pub keys: Arc<Keys>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: IdSource,
+    /// The topology as last known.
+    pub topology: watch::Receiver<Option<Known<Topology>>>,
+}
+
+/// A writer that serves one epoch.
+pub struct Engine {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Connections as `domicile_writer`.
+    pub pool: Pool,
+    /// The logs.
+    pub log: LogHandle,
+    /// The secrets.
+    pub keys: Arc<Keys>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: IdSource,
+    /// Operators and credentials.
+    pub directory: Directory,
+    /// Counters.
+    pub meters: Meters,
+    /// Turns of requests of one session.
+    pub sessions: Gates<SessionId>,
+    /// Turns of bets and changes of one round.
+    pub rounds: Gates<RoundId>,
+    /// Turns of copies of one operator request.
+    pub requests: Gates<(String, String)>,
+    /// Plays.
+    pub plays: play::Lanes,
+    /// Bets of shared rounds.
+    pub bets: bet::Lanes,
+    fences: Lane<Fence>,
+    coverage: Semaphore,
+    region: RegionId,
+    topology: watch::Receiver<Option<Known<Topology>>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts the lanes.
+    pub fn start(parts: EngineParts) -> Self {
+        let EngineParts { cluster, region, epoch, pool, log, keys, clock, ids, topology } = parts;
+        Self {
+            plays: play::Lanes::start(&pool, epoch),
+            bets: bet::Lanes::start(&pool, epoch),
+            fences: Lane::start(Fence { pool: pool.clone() }),
+            sessions: Gates::new(limits::SESSION_REQUESTS),
+            rounds: Gates::new(limits::ROUND_REQUESTS),
+            requests: Gates::new(limits::REQUEST_COPIES),
+            coverage: Semaphore::new(limits::COVERAGE_WAITERS_REQUESTS),
+            directory: Directory::new(pool.clone(), Arc::clone(&keys), Arc::clone(&clock)),
+            meters: Meters::default(),
+            cluster,
+            region,
+            epoch,
+            pool,
+            log,
+            keys,
+            clock,
+            ids,
+            topology,
+        }
+    }
+
+    /// Tells what was read or refused by the ledger's state, after a commit that waited for the second region.
+    pub async fn acknowledge(&self, verdict: Verdict) -> Handled {
+        self.fences.submit(verdict).await.map_err(|error| match error {
+            JobError::Raced => Failure::new(Code::Internal),
+            JobError::Failed(failure) => failure,
+        })
+    }
+
+    /// Refuses a jurisdiction that this writer may not begin anything for.
+    pub fn check_writable(&self, jurisdiction: &Jurisdiction) -> Result<(), Failure> {
+        let known = self.topology.borrow().clone().ok_or(Failure::new(Code::NotWriter))?;
+        let topology = known.value;
+        if topology.policy(jurisdiction).is_none() {
+            return Err(Failure::new(Code::JurisdictionUnknown));
+        }
+        if !topology.writer_may_write(&self.region, jurisdiction) {
+            let detail = "the writer's region may not write for this jurisdiction";
+            return Err(Failure::with(Code::JurisdictionSuspended, detail));
+        }
+        match self.log.state(jurisdiction) {
+            LogState::Live => Ok(()),
+            LogState::Starting => Err(Failure::with(
+                Code::JurisdictionSuspended,
+                "the jurisdiction's log is starting",
+            )),
+            LogState::Suspended { .. } => Err(Failure::with(
+                Code::JurisdictionSuspended,
+                "the jurisdiction's log is suspended",
+            )),
+        }
+    }
+
+    /// Tells the sequencers of these jurisdictions that leaves are pending.
+    pub fn wake<'a>(&self, jurisdictions: impl IntoIterator<Item = &'a Jurisdiction>) {
+        for jurisdiction in jurisdictions {
+            self.log.wake(jurisdiction);
+        }
+    }
+
+    /// Waits, bounded, for a published checkpoint that covers the commitment of a round or chain.
+    pub async fn covering(
+        &self,
+        jurisdiction: &Jurisdiction,
+        subject: Uuid,
+    ) -> Result<Covered, Failure> {
+        let permit = self.coverage.try_acquire();
+        let _permit = permit.map_err(|_all_taken| Failure::new(Code::WriterOverloaded))?;
+        let deadline = tokio::time::Instant::now() + limits::COVERAGE_WAIT;
+        let not_published = Failure::new(Code::CommitmentNotPublished);
+        let index = loop {
+            let session = self.pool.session().await?;
+            if let Some(index) = pending::commit_index(&session, jurisdiction, subject).await? {
+                break index;
+            }
+            drop(session);
+            if tokio::time::Instant::now() >= deadline {
+                return Err(not_published);
+            }
+            tokio::time::sleep(limits::COVERAGE_POLL).await;
+        };
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let checkpoint = self.log.covering(jurisdiction, index, left).await.ok_or(not_published)?;
+        Ok(Covered { index, size: checkpoint.size, note: checkpoint.note })
+    }
+}
+
+/// A commitment and a published checkpoint that covers it.
+#[derive(Debug, Clone)]
+pub struct Covered {
+    /// Where the commitment stands.
+    pub index: u64,
+    /// The checkpoint's size.
+    pub size: u64,
+    /// The checkpoint as published.
+    pub note: Arc<str>,
+}
+
+/// Lets answers out that wrote nothing themselves: an empty write that the second region confirms.
+struct Fence {
+    pool: Pool,
+}
+
+impl Executor for Fence {
+    type Job = Verdict;
+    type Done = Acknowledged<Verdict>;
+    const NAME: &'static str = "fence";
+
+    async fn run(&self, verdicts: &[Verdict]) -> Result<Vec<Acknowledged<Verdict>>, BatchError> {
+        let fenced = async {
+            let mut session = self.pool.session().await?;
+            let tx = session.begin().await?;
+            tx.fence().await?;
+            Ok::<_, Failure>(tx.commit(limits::COMMIT_WAIT).await?)
+        };
+        let durable = fenced.await.map_err(BatchError::Whole)?;
+        Ok(verdicts.iter().map(|verdict| Acknowledged::new(&durable, verdict.clone())).collect())
+    }
+}

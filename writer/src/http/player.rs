@@ -1,0 +1,83 @@
+//! Players' requests: by session token, from the operator's browser origins, each bet under its own key.
+
+use super::{Incoming, Operation, cors};
+use crate::answer::{Failure, Handled};
+use crate::bet;
+use crate::engine::Engine;
+use crate::ledger::requests::RequestId;
+use crate::order::Order;
+use crate::play;
+use crate::player::Player;
+use crate::service::Service;
+use crate::session;
+use axum::response::{IntoResponse, Response};
+use domicile_core::error::Code;
+use domicile_core::ids::{RequestKey, RoundId};
+use http::header;
+
+/// The header with a bet's key.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(super) async fn serve(service: &Service, operation: Operation, incoming: Incoming) -> Response {
+    let caller = match Caller::verify(service, &incoming).await {
+        Ok(caller) => caller,
+        Err(failure) => return failure.into_response(),
+    };
+    let answer = match caller.handle(operation, &incoming).await {
+        Ok(acknowledged) => acknowledged.into_response(),
+        Err(failure) => failure.into_response(),
+    };
+    if caller.cross_origin {
+        cors::expose(answer, incoming.header(header::ORIGIN.as_str()))
+    } else {
+        answer
+    }
+}
+
+struct Caller {
+    engine: std::sync::Arc<Engine>,
+    player: Player,
+    cross_origin: bool,
+}
+
+impl Caller {
+    async fn verify(service: &Service, incoming: &Incoming) -> Result<Self, Failure> {
+        let token = service.tokens.verify_request(&incoming.head.headers)?;
+        let player = Player::from_token(&token)?;
+        let engine = service.engine()?;
+        let cross_origin = incoming.head.headers.contains_key(header::ORIGIN);
+        if cross_origin {
+            let operator = engine.directory.operator(&player.session.operator).await?;
+            let origin = incoming.header(header::ORIGIN.as_str());
+            let allowed = |origin| operator.allowed_origins.iter().any(|known| known == origin);
+            if !origin.is_some_and(allowed) {
+                return Err(Failure::new(Code::OriginForbidden));
+            }
+        }
+        Ok(Self { engine, player, cross_origin })
+    }
+
+    async fn handle(&self, operation: Operation, incoming: &Incoming) -> Handled {
+        let (engine, player) = (&*self.engine, &self.player);
+        match operation {
+            Operation::ViewSession => session::view(engine, player).await,
+            Operation::Play => {
+                let request = request_id(player, incoming)?;
+                play::play(engine, player, request, Order::parse(&incoming.body)?).await
+            }
+            Operation::Bet => {
+                let round = incoming.id(RoundId::parse, Code::RoundNotFound)?;
+                let request = request_id(player, incoming)?;
+                bet::bet(engine, player, request, round, Order::parse(&incoming.body)?).await
+            }
+            _ => Err(Failure::new(Code::NotFound)),
+        }
+    }
+}
+
+fn request_id(player: &Player, incoming: &Incoming) -> Result<RequestId, Failure> {
+    let key = incoming.header(IDEMPOTENCY_KEY).and_then(|key| RequestKey::parse(key).ok());
+    let key = key.ok_or(Failure::new(Code::IdempotencyKeyMissing))?;
+    let (method, path) = (incoming.head.method.as_str(), incoming.head.uri.path());
+    Ok(RequestId::new(player.request_scope(), key.into(), method, path, &incoming.body))
+}

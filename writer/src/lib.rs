@@ -1,0 +1,39 @@
+//! The global writer: operators' and players' requests become ledger rows, log leaves and signed receipts.
+//!
+//! A request passes `http` (limits, identity) into a flow – `play`, `bet`, `round`, `session` – that looks at
+//! the ledger, prepares and writes. Concurrent plays and bets share transactions (`lane`); operators'
+//! requests are transactions of their own (`change`). The log's writing side is `log`; `lifecycle` ties all
+//! of it to the control record's epoch.
+//!
+//! Invariants: a success answer is built from a `Durable` commit (`answer`); every write reads the epoch
+//! (`ledger`); one effect per key (`ledger::requests`); a seed is revealed only by the transaction after which
+//! nothing can be bet under it.
+//! Deliberately absent: operators' wallets (`ledger::wagers` is where they join), degraded mode's lease.
+
+pub mod answer;
+pub mod change;
+pub mod config;
+pub mod engine;
+pub mod http;
+pub mod keys;
+pub mod lane;
+#[macro_use]
+pub mod ledger;
+pub mod lifecycle;
+pub mod limits;
+pub mod log;
+pub mod pending;
+pub mod round_state;
+pub mod service;
+pub mod sweep;
+
+pub mod bet;
+pub mod chain;
+pub mod directory;
+pub mod gates;
+pub mod meters;
+pub mod order;
+pub mod play;
+pub mod player;
+pub mod round;
+pub mod session;

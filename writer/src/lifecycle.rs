@@ -1,0 +1,232 @@
+//! Follows the control record: serves while it names this region and the ledger's epoch is the record's.
+//!
+//! Invariants: no database connection is opened for a region the record does not name; an engine serves one
+//! epoch and one set of logs, and is replaced as a whole when either changes; requests in flight finish, for
+//! a bounded time, before its sequencers stop.
+
+use crate::config::Config;
+use crate::engine::{Engine, EngineParts};
+use crate::keys::Keys;
+use crate::limits;
+use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks};
+use crate::service::Service;
+use crate::sweep;
+use domicile_control::Watch;
+use domicile_core::epoch::Epoch;
+use domicile_core::ids::{Jurisdiction, RegionId};
+use domicile_core::note::VerifierKey;
+use domicile_postgres::{Pool, PoolConfig};
+use domicile_service::client::HttpClient;
+use domicile_service::clock::Clock;
+use domicile_service::drain::Drain;
+use domicile_service::health::Check;
+use domicile_service::ids::IdSource;
+use domicile_service::tasks;
+use domicile_service::telemetry;
+use domicile_service::token::{TokenAlgorithm, TokenKeys};
+use domicile_topology::record::Record;
+use domicile_topology::{Topology, document};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What is needed to serve an epoch.
+pub struct Lifecycle {
+    /// The configuration.
+    pub config: Config,
+    /// Where the log keys are.
+    pub log_keys_dir: PathBuf,
+    /// Connections as `domicile_writer`.
+    pub pool: PoolConfig,
+    /// The secrets.
+    pub keys: Arc<Keys>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: IdSource,
+    /// Asks readers.
+    pub client: HttpClient,
+    /// The control record.
+    pub record: Watch<Record>,
+    /// The topology.
+    pub topology: Watch<Topology>,
+    /// The handlers' state.
+    pub service: Arc<Service>,
+    /// The readiness check this owns.
+    pub check: Check,
+}
+
+/// What an engine is bound to: another one is needed when any of it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Term {
+    epoch: Epoch,
+    logs: Vec<LogPlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LogPlan {
+    jurisdiction: Jurisdiction,
+    vkey: String,
+    readers: Vec<(String, String)>,
+}
+
+struct Running {
+    term: Term,
+    engine: Arc<Engine>,
+    logs: LogTasks,
+}
+
+impl Lifecycle {
+    /// Follows the record until the process leaves, and then lets requests in flight finish.
+    pub async fn run(mut self, drain: Drain) {
+        let mut running: Option<Running> = None;
+        let mut keys_of = None;
+        while !drain.has_begun() {
+            self.follow_keys(&mut keys_of);
+            let wanted = self.wanted();
+            if running.as_ref().is_some_and(|running| Some(&running.term) != wanted.as_ref())
+                && let Some(ended) = running.take()
+            {
+                self.stop(ended).await;
+            }
+            if running.is_none() {
+                running = match wanted {
+                    Some(term) => self.start(term).await,
+                    None => None,
+                };
+            }
+            tokio::select! {
+                () = drain.begun() => {}
+                _ = self.record.changed() => {}
+                _ = self.topology.changed() => {}
+                () = tokio::time::sleep(limits::START_RETRY) => {}
+            }
+        }
+        if let Some(ended) = running.take() {
+            self.stop(ended).await;
+        }
+    }
+
+    /// The term to serve, or `None` while this writer stands by.
+    fn wanted(&self) -> Option<Term> {
+        let (Some(record), Some(topology)) = (self.record.value(), self.topology.value()) else {
+            self.check.fail("the control record is not known yet");
+            return None;
+        };
+        self.service.set_one_copy(record.durability == document::Durability::One);
+        if record.writer_region != self.config.region {
+            let writer = &record.writer_region;
+            self.check.fail(format!("standing by: the record names region {writer}"));
+            return None;
+        }
+        let logs = log_plans(&topology, &self.config.region);
+        Some(Term { epoch: record.epoch, logs })
+    }
+
+    async fn start(&self, term: Term) -> Option<Running> {
+        match self.open(&term).await {
+            Ok((engine, logs)) => {
+                let engine = Arc::new(engine);
+                tasks::spawn("sweep", sweep::run(Arc::downgrade(&engine)));
+                self.service.serve(Arc::clone(&engine));
+                self.check.pass(format!("serving epoch {}", term.epoch));
+                Some(Running { term, engine, logs })
+            }
+            Err(reason) => {
+                self.check.fail(reason);
+                None
+            }
+        }
+    }
+
+    async fn open(&self, term: &Term) -> Result<(Engine, LogTasks), String> {
+        let chain = |error: domicile_postgres::Error| telemetry::chain(&error);
+        let pool = Pool::new(self.pool.clone()).map_err(chain)?;
+        let session = pool.session().await.map_err(chain)?;
+        let open = crate::ledger::latest_epoch(&session).await.map_err(chain)?;
+        drop(session);
+        if open != Some(term.epoch) {
+            let open = open.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
+            return Err(format!("epoch {} is not open in the ledger (latest: {open})", term.epoch));
+        }
+        let places = term.logs.iter().map(|plan| self.place(plan));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let settings = LogSettings { pool: pool.clone(), epoch: term.epoch, places };
+        let (log, logs) = log::start(settings);
+        let engine = Engine::start(EngineParts {
+            cluster: self.config.cluster.clone(),
+            region: self.config.region.clone(),
+            epoch: term.epoch,
+            pool,
+            log,
+            keys: Arc::clone(&self.keys),
+            clock: Arc::clone(&self.clock),
+            ids: self.ids.clone(),
+            topology: self.topology.receiver(),
+        });
+        Ok((engine, logs))
+    }
+
+    fn place(&self, plan: &LogPlan) -> Result<LogPlace, String> {
+        let path = self.log_keys_dir.join(format!("log-{}.key", plan.jurisdiction));
+        let published = VerifierKey::parse(&plan.vkey).map_err(|error| telemetry::chain(&error))?;
+        let signer =
+            LogSigner::load(&path, &published).map_err(|error| telemetry::chain(&error))?;
+        let holders = Holders::new(&self.client, plan.readers.clone());
+        Ok(LogPlace { jurisdiction: plan.jurisdiction.clone(), signer, holders })
+    }
+
+    /// Takes no new work, waits for requests in flight, then stops the sequencers.
+    async fn stop(&self, ended: Running) {
+        self.service.pause();
+        self.check.fail(format!("epoch {} is over here", ended.term.epoch));
+        let deadline = tokio::time::Instant::now() + limits::DRAIN_WAIT;
+        while Arc::strong_count(&ended.engine) > 1 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(limits::DRAIN_POLL).await;
+        }
+        let cut_off = Arc::strong_count(&ended.engine).saturating_sub(1);
+        ended.logs.stop().await;
+        tracing::info!(epoch = %ended.term.epoch, cut_off, "the epoch's engine has stopped");
+    }
+
+    /// Puts the session keys of a new topology in place.
+    fn follow_keys(&self, followed: &mut Option<Arc<Topology>>) {
+        let Some(topology) = self.topology.value() else { return };
+        if followed.as_ref().is_none_or(|known| known.session_keys != topology.session_keys) {
+            self.service.tokens.replace_keys(token_keys(&topology));
+            *followed = Some(topology);
+        }
+    }
+}
+
+/// The logs this region's writer keeps: those it may write for and has a published key of.
+fn log_plans(topology: &Topology, region: &RegionId) -> Vec<LogPlan> {
+    let may_write = |code: &Jurisdiction| topology.writer_may_write(region, code);
+    let codes = topology.jurisdictions.iter().map(|policy| &policy.code);
+    codes.filter(|code| may_write(code)).filter_map(|code| log_plan(topology, code)).collect()
+}
+
+fn log_plan(topology: &Topology, code: &Jurisdiction) -> Option<LogPlan> {
+    let keys = topology.log_keys.iter().filter(|key| key.jurisdiction == *code);
+    let Some(key) = keys.max_by_key(|key| key.epoch) else {
+        tracing::error!(jurisdiction = %code, "the topology has no log key: the jurisdiction is suspended");
+        return None;
+    };
+    let readers = topology.permitted_readers(code).into_iter().map(|reader| {
+        (reader.node.to_string(), format!("{}/log/{code}/checkpoint", reader.endpoint))
+    });
+    Some(LogPlan { jurisdiction: code.clone(), vkey: key.vkey.clone(), readers: readers.collect() })
+}
+
+fn token_keys(topology: &Topology) -> TokenKeys {
+    let mut keys = TokenKeys::new();
+    for key in &topology.session_keys {
+        let algorithm = match key.algorithm {
+            document::TokenAlgorithm::EdDsa => TokenAlgorithm::EdDsa,
+            document::TokenAlgorithm::Es256 => TokenAlgorithm::Es256,
+        };
+        if let Err(error) = keys.add(&key.kid, algorithm, &key.public_key) {
+            tracing::error!(kid = %key.kid, %error, "a session key of the topology is unusable");
+        }
+    }
+    keys
+}

@@ -1,0 +1,73 @@
+//! Every limit of the writer, by name and with its unit.
+//!
+//! Invariant: no queue, wait, body, cache or loop of this package is bounded by anything that does
+//! not stand here (limits of the domain – games, tokens, chains, rounds – stand in `domicile_core::limits`).
+
+use std::time::Duration;
+
+/// Largest request body in bytes.
+pub const BODY_BYTES: usize = 16 * 1024;
+/// Longest wait for a request body, milliseconds.
+pub const BODY_WAIT_MS: u64 = 5_000;
+/// Longest handling of a request before its client is told that the outcome is unknown, milliseconds.
+pub const REQUEST_MS: u64 = 30_000;
+/// Longest parser message passed on to a caller, in characters.
+pub const DETAIL_CHARS: usize = 200;
+/// Longest wait for a database connection, milliseconds.
+pub const CONNECT_MS: u64 = 2_000;
+/// Longest run of one statement, milliseconds.
+pub const STATEMENT_MS: u64 = 5_000;
+/// Longest wait for a commit to be on disk in two regions; after it the outcome is unknown.
+pub const COMMIT_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait of a request behind earlier ones of its session, round or request id.
+pub const GATE_WAIT: Duration = Duration::from_secs(5);
+/// Most requests of one session that run or wait.
+pub const SESSION_REQUESTS: usize = 32;
+/// Most bets and changes of one round that run or wait.
+pub const ROUND_REQUESTS: usize = 4_096;
+/// Most copies of one operator request that run or wait.
+pub const REQUEST_COPIES: usize = 8;
+/// Most keys with a gate at one time.
+pub const GATES_KEYS: usize = 65_536;
+/// Most queued requests per lane.
+pub const LANE_QUEUE_REQUESTS: usize = 4_096;
+/// Most requests that share one transaction.
+pub const LANE_BATCH_REQUESTS: usize = 128;
+/// Workers of a lane: one batch executes while the next one gathers.
+pub const LANE_WORKERS: usize = 2;
+/// Longest wait for a published checkpoint that covers a commitment.
+pub const COVERAGE_WAIT: Duration = Duration::from_secs(2);
+/// Pause between two looks at the log's index while a commitment is being sequenced.
+pub const COVERAGE_POLL: Duration = Duration::from_millis(20);
+/// Most requests waiting for coverage at one time.
+pub const COVERAGE_WAITERS_REQUESTS: usize = 1_024;
+/// Attempts of one request whose rows changed under it before it is refused as overloaded.
+pub const RACE_ATTEMPTS: usize = 4;
+/// Unused seeds at which the next chain is committed.
+pub const CHAIN_ROLLOVER_PLAYS: u32 = 64;
+/// Session lifetime when the operator names none, in seconds.
+pub const SESSION_DEFAULT_TTL_S: u64 = 1_800;
+/// Shortest session lifetime in seconds.
+pub const SESSION_MIN_TTL_S: u64 = 60;
+/// How long after a session's end its chains stay open, in seconds: longer than the leeway of a token.
+pub const SESSION_CLOSE_MARGIN_S: u64 = 15;
+/// Bets read or paid per statement while a round is settled.
+pub const SETTLE_PAGE_BETS: i64 = 1_000;
+/// Most cached operators, and as many credentials.
+pub const DIRECTORY_ENTRIES: usize = 1_024;
+/// Age at which a cached operator or credential is read again, so that a revocation takes hold.
+pub const DIRECTORY_MAX_AGE: Duration = Duration::from_secs(1);
+/// Most allowed origins, jurisdictions or games of one operator.
+pub const OPERATOR_LIST_ENTRIES: usize = 64;
+/// Longest operator name, origin or launch address in bytes.
+pub const OPERATOR_TEXT_BYTES: usize = 256;
+/// Pause between two sweeps for chains of ended sessions.
+pub const SWEEP_PAUSE: Duration = Duration::from_secs(2);
+/// Chains closed per sweep.
+pub const SWEEP_CHAINS: i64 = 64;
+/// Pause between two attempts to start serving an epoch.
+pub const START_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait for requests in flight after drain began or the epoch ended.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(60);
+/// Pause between two looks at the requests in flight.
+pub const DRAIN_POLL: Duration = Duration::from_millis(20);

@@ -1,0 +1,55 @@
+//! What the writer counts: transitions, stakes, payouts.
+//!
+//! Invariant: label values come from code or from the list of games; none names an operator, player or id.
+
+use crate::round_state::RoundState;
+use domicile_core::games::{self, PPM};
+use domicile_core::ids::GameCode;
+use domicile_core::money::Micro;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Stakes and payouts by game since this process began to serve.
+#[derive(Debug)]
+pub struct Meters {
+    games: Vec<Turnover>,
+}
+
+#[derive(Debug)]
+struct Turnover {
+    game: &'static str,
+    staked_micro: AtomicU64,
+    paid_micro: AtomicU64,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let turnover = |game: &&'static dyn games::Game| Turnover {
+            game: game.code(),
+            staked_micro: AtomicU64::new(0),
+            paid_micro: AtomicU64::new(0),
+        };
+        Self { games: games::ALL.iter().map(turnover).collect() }
+    }
+}
+
+impl Meters {
+    /// Counts settled bets and shows the return to player measured so far.
+    pub fn settled(&self, game: &GameCode, staked: Micro, paid: Micro) {
+        let Some(turnover) = self.games.iter().find(|t| t.game == game.as_str()) else { return };
+        let staked = add(&turnover.staked_micro, staked.get());
+        let paid = add(&turnover.paid_micro, paid.get());
+        let ppm = u128::from(paid).saturating_mul(u128::from(PPM)).checked_div(u128::from(staked));
+        let ppm = ppm.and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0);
+        metrics::gauge!("rtp_actual_ppm", "game" => turnover.game).set(f64::from(ppm));
+    }
+}
+
+fn add(total: &AtomicU64, amount: u64) -> u64 {
+    total.fetch_add(amount, Ordering::Relaxed).saturating_add(amount)
+}
+
+/// Counts a round that entered `state`.
+pub fn transition(kind: &'static str, state: RoundState) {
+    metrics::counter!("round_state_transitions_total", "kind" => kind, "to" => state.as_str())
+        .increment(1);
+}

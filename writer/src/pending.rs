@@ -1,0 +1,76 @@
+//! The outbox of the log: leaves wait here, written by the transaction that made them true.
+//!
+//! The sequencer of a jurisdiction takes pending leaves in order of id, gives them their index and deletes
+//! them. A subject is what later leaves refer to: the round for a shared round's leaves and for a play,
+//! the chain for chain leaves. Where a commitment stands is read back from `log.subject`.
+//! Invariant: a leaf is enqueued in the same transaction as the state it tells of.
+
+use crate::ledger::{WriteError, all_written, term};
+use domicile_core::epoch::Epoch;
+use domicile_core::ids::Jurisdiction;
+use domicile_core::leaf::Leaf;
+use domicile_postgres::{Session, Tx};
+use uuid::Uuid;
+
+const ENQUEUE: &str = concat!(
+    "INSERT INTO log.pending (jurisdiction, id, subject, kind, entry) ",
+    "SELECT * FROM unnest($2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[]) WHERE ",
+    in_term!()
+);
+
+const COMMIT_INDEX: &str = "SELECT idx FROM log.subject WHERE jurisdiction = $1 AND subject = $2 \
+     AND kind IN ('round-commit', 'chain-commit')";
+
+/// A leaf on its way into its jurisdiction's log.
+#[derive(Debug, Clone)]
+pub struct PendingLeaf {
+    /// Which log.
+    pub jurisdiction: Jurisdiction,
+    /// Its place in the outbox: UUIDv7, later leaves have greater ids.
+    pub id: Uuid,
+    /// The round or chain it is about.
+    pub subject: Uuid,
+    /// The leaf's kind as `log.subject` names it.
+    pub kind: &'static str,
+    /// The exact text.
+    pub entry: String,
+}
+
+impl PendingLeaf {
+    /// Makes the outbox row of a leaf.
+    pub fn new(id: Uuid, subject: Uuid, leaf: &Leaf) -> Self {
+        Self {
+            jurisdiction: leaf.jurisdiction().clone(),
+            id,
+            subject,
+            kind: leaf.kind(),
+            entry: leaf.encode(),
+        }
+    }
+}
+
+/// Enqueues leaves in the transaction that changes what they tell of.
+pub async fn enqueue(tx: &Tx<'_>, epoch: Epoch, leaves: &[PendingLeaf]) -> Result<(), WriteError> {
+    if leaves.is_empty() {
+        return Ok(());
+    }
+    let jurisdictions: Vec<_> = leaves.iter().map(|leaf| leaf.jurisdiction.as_str()).collect();
+    let ids: Vec<_> = leaves.iter().map(|leaf| leaf.id).collect();
+    let subjects: Vec<_> = leaves.iter().map(|leaf| leaf.subject).collect();
+    let kinds: Vec<_> = leaves.iter().map(|leaf| leaf.kind).collect();
+    let entries: Vec<_> = leaves.iter().map(|leaf| leaf.entry.as_str()).collect();
+    let written = tx
+        .execute(ENQUEUE, &[&term(epoch), &jurisdictions, &ids, &subjects, &kinds, &entries])
+        .await?;
+    all_written(written, leaves.len())
+}
+
+/// Where the commitment of a round or chain stands in its log; `None` until it is sequenced.
+pub async fn commit_index(
+    session: &Session,
+    jurisdiction: &Jurisdiction,
+    subject: Uuid,
+) -> Result<Option<u64>, domicile_postgres::Error> {
+    let row = session.query_opt(COMMIT_INDEX, &[&jurisdiction.as_str(), &subject]).await?;
+    Ok(row.and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok()))
+}

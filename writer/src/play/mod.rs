@@ -1,0 +1,96 @@
+//! Instant play: a stake, the next seed of the session's chain, an outcome – in one commit.
+//!
+//! A play looks first (one statement for many plays), is prepared by its own request, then written with
+//! others in one transaction. Plays of a session take turns in memory; the chain's row decides in the
+//! ledger. Invariants: positions are used strictly in order, each by one play; the seed leaves after the
+//! commit that used it is in two regions; the next chain is committed before this one runs out.
+
+pub mod look;
+pub mod prepare;
+pub mod write;
+
+use crate::answer::{Failure, Handled};
+use crate::engine::Engine;
+use crate::lane::{JobError, Lane};
+use crate::ledger::requests::RequestId;
+use crate::limits;
+use crate::meters;
+use crate::order::Order;
+use crate::player::Player;
+use crate::round_state::RoundState;
+use domicile_core::epoch::Epoch;
+use domicile_core::error::Code;
+use domicile_postgres::Pool;
+use look::{Look, Looker};
+use write::Writer;
+
+/// The lanes of plays.
+#[derive(Debug)]
+pub struct Lanes {
+    looks: Lane<Looker>,
+    writes: Lane<Writer>,
+}
+
+impl Lanes {
+    /// Starts their workers.
+    pub fn start(pool: &Pool, epoch: Epoch) -> Self {
+        Self {
+            looks: Lane::start(Looker { pool: pool.clone() }),
+            writes: Lane::start(Writer { pool: pool.clone(), epoch }),
+        }
+    }
+}
+
+/// Plays once per idempotency key.
+pub async fn play(
+    engine: &Engine,
+    player: &Player,
+    request: RequestId,
+    mut order: Order,
+) -> Handled {
+    engine.check_writable(&player.jurisdiction)?;
+    let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
+    let _turn = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
+    for _ in 0..limits::RACE_ATTEMPTS {
+        let look = Look::new(player, &request, order.checkpoint_size);
+        let seen = engine.plays.looks.submit(look).await.map_err(no_race)?;
+        if let Some(stored) = &seen.stored {
+            let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
+            return engine.acknowledge(replay).await;
+        }
+        let chain = match seen.usable_chain(&order) {
+            Ok(chain) => chain,
+            Err(refusal) => return engine.acknowledge(Err(refusal)).await,
+        };
+        if order.checkpoint_size.is_none() {
+            let covered = engine.covering(&player.jurisdiction, chain.id.0).await?;
+            order.checkpoint_size = Some(covered.size);
+            continue;
+        }
+        let prepared = match prepare::prepare(engine, player, &request, &order, chain, &seen) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return engine.acknowledge(Err(refusal)).await,
+        };
+        let (game, stake) = (player.session.game.clone(), order.stake);
+        let payout = prepared.payout();
+        match engine.plays.writes.submit(prepared).await {
+            Ok(acknowledged) => {
+                engine.wake([&player.jurisdiction]);
+                meters::transition("play", RoundState::Settled);
+                engine.meters.settled(&game, stake, payout);
+                return Ok(acknowledged);
+            }
+            Err(JobError::Raced) => {}
+            Err(JobError::Failed(failure)) => return Err(failure),
+        }
+    }
+    Err(Failure::new(Code::WriterOverloaded))
+}
+
+/// Looks cannot race.
+fn no_race(error: JobError) -> Failure {
+    match error {
+        JobError::Raced => Failure::new(Code::Internal),
+        JobError::Failed(failure) => failure,
+    }
+}

@@ -1,0 +1,91 @@
+//! The bets of a round that ends: counted into roots, then paid, a page at a time.
+//!
+//! Invariant: both passes see the same bets – the round's row is locked and none of its bets is in flight.
+
+use crate::change::Halt;
+use crate::engine::Engine;
+use crate::ledger::rounds::RoundEngine;
+use crate::ledger::wagers::{self, PlacedBet};
+use crate::limits;
+use domicile_core::ids::Jurisdiction;
+use domicile_core::leaf::JurisdictionBets;
+use domicile_core::log::frontier::Frontier;
+use domicile_core::log::leaf_hash;
+use domicile_core::money::Micro;
+use domicile_postgres::Tx;
+use uuid::Uuid;
+
+/// Counts a round's bets, jurisdiction by jurisdiction.
+pub(super) async fn count(tx: &Tx<'_>, round: &RoundEngine) -> Result<Vec<JurisdictionBets>, Halt> {
+    let mut all = Vec::with_capacity(round.jurisdictions.len());
+    for jurisdiction in &round.jurisdictions {
+        let mut tree = Frontier::new();
+        let mut pages = Pages::new(jurisdiction, round);
+        while let Some(page) = pages.next(tx).await? {
+            for bet in &page {
+                tree.push(leaf_hash(&bet.commitment));
+            }
+        }
+        all.push(JurisdictionBets {
+            jurisdiction: jurisdiction.clone(),
+            count: tree.size(),
+            root: tree.root(),
+        });
+    }
+    Ok(all)
+}
+
+/// Stakes and payouts of a round.
+#[derive(Debug, Default)]
+pub(super) struct Turnover {
+    /// All stakes.
+    pub(super) staked_micro: u64,
+    /// All payouts.
+    pub(super) paid_micro: u64,
+}
+
+/// Credits every bet of a round with what `payout_of` says.
+pub(super) async fn pay(
+    engine: &Engine,
+    tx: &Tx<'_>,
+    round: &RoundEngine,
+    payout_of: impl Fn(&PlacedBet) -> Result<Micro, Halt> + Sync,
+) -> Result<Turnover, Halt> {
+    let mut turnover = Turnover::default();
+    for jurisdiction in &round.jurisdictions {
+        let mut pages = Pages::new(jurisdiction, round);
+        while let Some(page) = pages.next(tx).await? {
+            let mut payouts = Vec::with_capacity(page.len());
+            for bet in &page {
+                let payout = payout_of(bet)?;
+                turnover.staked_micro = turnover.staked_micro.saturating_add(bet.stake.get());
+                turnover.paid_micro = turnover.paid_micro.saturating_add(payout.get());
+                payouts.push((bet.id, payout));
+            }
+            wagers::pay(tx, engine.epoch, jurisdiction, &payouts).await?;
+        }
+    }
+    Ok(turnover)
+}
+
+/// A round's bets in one jurisdiction, in order of id.
+struct Pages<'a> {
+    jurisdiction: &'a Jurisdiction,
+    round: &'a RoundEngine,
+    after: Option<Uuid>,
+}
+
+impl<'a> Pages<'a> {
+    const fn new(jurisdiction: &'a Jurisdiction, round: &'a RoundEngine) -> Self {
+        Self { jurisdiction, round, after: Some(Uuid::nil()) }
+    }
+
+    async fn next(&mut self, tx: &Tx<'_>) -> Result<Option<Vec<PlacedBet>>, Halt> {
+        let Some(after) = self.after else { return Ok(None) };
+        let limit = limits::SETTLE_PAGE_BETS;
+        let page = wagers::page(tx, self.jurisdiction, self.round.id, after, limit).await?;
+        let full = i64::try_from(page.len()) == Ok(limit);
+        self.after = page.last().map(|bet| bet.id).filter(|_last| full);
+        Ok(if page.is_empty() { None } else { Some(page) })
+    }
+}

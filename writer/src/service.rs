@@ -1,0 +1,59 @@
+//! What the handlers share: the engine of the epoch being served, if any, and the token verifier.
+//!
+//! Invariant: without an engine nothing is served; once leaving has begun no new work is taken.
+
+use crate::answer::Failure;
+use crate::engine::Engine;
+use arc_swap::ArcSwapOption;
+use domicile_core::error::Code;
+use domicile_service::drain::Drain;
+use domicile_service::token::TokenVerifier;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The shared state of all handlers.
+#[derive(Debug)]
+pub struct Service {
+    /// Verifies players' tokens.
+    pub tokens: TokenVerifier,
+    engine: ArcSwapOption<Engine>,
+    one_copy: AtomicBool,
+    drain: Drain,
+}
+
+impl Service {
+    /// A service that serves nothing yet.
+    pub const fn new(tokens: TokenVerifier, drain: Drain) -> Self {
+        let engine = ArcSwapOption::const_empty();
+        Self { tokens, engine, one_copy: AtomicBool::new(false), drain }
+    }
+
+    /// The engine, for one request.
+    pub fn engine(&self) -> Result<Arc<Engine>, Failure> {
+        if self.drain.has_begun() {
+            return Err(Failure::new(Code::WriterDraining));
+        }
+        self.engine.load_full().ok_or(Failure::new(Code::NotWriter))
+    }
+
+    /// Begins to serve with this engine.
+    pub fn serve(&self, engine: Arc<Engine>) {
+        self.engine.store(Some(engine));
+    }
+
+    /// Takes no new work; requests that hold the engine go on.
+    pub fn pause(&self) {
+        self.engine.store(None);
+    }
+
+    /// Says whether answers are on one region's disk only (`durability: one`).
+    pub fn set_one_copy(&self, one_copy: bool) {
+        self.one_copy.store(one_copy, Ordering::Release);
+        metrics::gauge!("domicile_writer_one_copy").set(if one_copy { 1.0 } else { 0.0 });
+    }
+
+    /// Whether answers are on one region's disk only.
+    pub fn one_copy(&self) -> bool {
+        self.one_copy.load(Ordering::Acquire)
+    }
+}
