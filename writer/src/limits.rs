@@ -68,6 +68,6 @@ pub const SWEEP_CHAINS: i64 = 64;
 /// Pause between two attempts to start serving an epoch.
 pub const START_RETRY: Duration = Duration::from_millis(500);
 /// Longest wait for requests in flight after drain began or the epoch ended.
-pub const DRAIN_WAIT: Duration = Duration::from_secs(60);
+pub const DRAIN_WAIT: Duration = Duration::from_mins(1);
 /// Pause between two looks at the requests in flight.
 pub const DRAIN_POLL: Duration = Duration::from_millis(20);

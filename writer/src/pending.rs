@@ -26,7 +26,7 @@ const COMMIT_INDEX: &str = "SELECT idx FROM log.subject WHERE jurisdiction = $1 
 pub struct PendingLeaf {
     /// Which log.
     pub jurisdiction: Jurisdiction,
-    /// Its place in the outbox: UUIDv7, later leaves have greater ids.
+    /// Its place in the outbox: a version 7 UUID, later leaves have greater ids.
     pub id: Uuid,
     /// The round or chain it is about.
     pub subject: Uuid,

@@ -143,7 +143,7 @@ async fn issue(engine: &Engine, tx: &Tx<'_>, operator: &OperatorId) -> Result<Ve
     operators::insert_credential(tx, engine.epoch, (&key_id, operator), &sealed, now)
         .await
         .map_err(not_written)?;
-    let secret_b64 = Zeroizing::new(STANDARD.encode(&*secret));
+    let secret_b64 = Zeroizing::new(STANDARD.encode(*secret));
     let answer = json!({ "operator": operator, "key_id": key_id, "secret_b64": *secret_b64 });
     Ok(Ok(Reply::json(201, &answer)?))
 }

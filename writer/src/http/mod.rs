@@ -13,7 +13,8 @@ use crate::answer::Failure;
 use crate::limits;
 use crate::service::Service;
 use axum::Router;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::{RawPathParams, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
@@ -25,9 +26,13 @@ use domicile_service::peer::{PeerGuard, Role};
 use domicile_service::problem::Problem;
 use domicile_service::request::{self, Deadline};
 use domicile_service::trace;
+use http::HeaderValue;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tracing::Instrument;
+
+/// `one` while answers are on one region's disk only.
+const DURABILITY_HEADER: &str = "domicile-durability";
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +135,25 @@ pub fn app(service: &Arc<Service>, readiness: &Readiness, cluster: &ClusterId) -
         .protect(public)
         .merge(guard(&[Role::Ctl]).protect(of(Caller::Internal)));
     let ready = guard(&[Role::Router, Role::Ctl, Role::Agent]).protect(readiness.routes());
-    request::app(deadline.limit(routes).merge(ready))
+    request::app(
+        deadline
+            .limit(routes)
+            .merge(ready)
+            .layer(from_fn_with_state(Arc::clone(service), state_durability)),
+    )
+}
+
+/// In degraded mode every answer says that it is on one region's disk only.
+async fn state_durability(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if service.one_copy() {
+        response.headers_mut().insert(DURABILITY_HEADER, HeaderValue::from_static("one"));
+    }
+    response
 }
 
 fn routes(service: &Arc<Service>, caller: Caller) -> Router {

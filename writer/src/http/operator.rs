@@ -157,13 +157,11 @@ impl<'a> Signed<'a> {
 
     /// The key of this request: its request id, or else its signature, which is good for once.
     fn once(&self, key: Option<&RequestKey>) -> Once {
-        let (scope, id) = match key {
-            Some(key) => (format!("op:{}", self.operator.id), key.to_string()),
-            None => {
-                let signature = self.incoming.header(SIGNATURE_HEADER).unwrap_or_default();
-                let digest = hex::encode(&Sha256::digest(signature));
-                (format!("sig:{}", self.operator.id), digest)
-            }
+        let (scope, id) = if let Some(key) = key {
+            (format!("op:{}", self.operator.id), key.to_string())
+        } else {
+            let signature = self.incoming.header(SIGNATURE_HEADER).unwrap_or_default();
+            (format!("sig:{}", self.operator.id), hex::encode(&Sha256::digest(signature)))
         };
         let head = &self.incoming.head;
         let (method, path) = (head.method.as_str(), head.uri.path());

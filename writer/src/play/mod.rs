@@ -67,7 +67,7 @@ pub async fn play(
             order.checkpoint_size = Some(covered.size);
             continue;
         }
-        let prepared = match prepare::prepare(engine, player, &request, &order, chain, &seen) {
+        let prepared = match prepare::prepare(engine, player, &request, &order, (chain, &seen)) {
             Ok(prepared) => prepared,
             Err(refusal) => return engine.acknowledge(Err(refusal)).await,
         };

@@ -17,7 +17,7 @@ use crate::player::Player;
 use crate::round_state::RoundState;
 use domicile_core::error::Code;
 use domicile_core::games::{self, GameError};
-use domicile_core::ids::{BetId, RoundId};
+use domicile_core::ids::{BetId, GameCode, RoundId};
 use domicile_core::leaf::{CloseReason, Leaf, Play};
 use domicile_core::lines::Text;
 use domicile_core::money::Micro;
@@ -64,56 +64,76 @@ struct PlayAnswer<'a> {
     epoch: u64,
 }
 
+/// What the seed of the chain's next position decided.
+struct Roll {
+    start: Seed,
+    seed: Seed,
+    outcome: String,
+    payout: Micro,
+}
+
+impl Roll {
+    fn new(
+        engine: &Engine,
+        order: &Order,
+        chain: &OpenChain,
+        salted: &SaltedRecord,
+        game_code: &GameCode,
+    ) -> Result<Self, Failure> {
+        let game = games::game(game_code).ok_or(Failure::new(Code::GameUnknown))?;
+        order.check(game, &chain.params)?;
+        let start = engine.keys.open_seed(SeedOf::Chain(chain.id), &chain.seed_sealed)?;
+        let seed = chain_seed(&start, chain.length, chain.next_position).map_err(internal)?;
+        let context = play_context(
+            game_code,
+            &chain.params,
+            salted.record.round,
+            chain.next_position,
+            &order.client_seed,
+            &salted.commitment,
+        );
+        let mut draws = Draws::new(&seed, context.as_bytes());
+        let refused = |error: GameError| Failure::because(error.code(), &error);
+        let outcome = game.outcome(&chain.params, &mut draws).map_err(refused)?;
+        let payout = game.payout(&chain.params, order.stake, &order.selection, &outcome);
+        Ok(Self { start, seed, payout: payout.map_err(refused)?, outcome })
+    }
+}
+
+fn internal(error: impl std::error::Error) -> Failure {
+    Failure::because(Code::Internal, &error)
+}
+
 /// Draws and writes down the play of `order` on the chain's next position.
 pub fn prepare(
     engine: &Engine,
     player: &Player,
     request: &RequestId,
     order: &Order,
-    chain: &OpenChain,
-    seen: &Seen,
+    (chain, seen): (&OpenChain, &Seen),
 ) -> Result<PreparedPlay, Failure> {
-    let internal = |error: &dyn std::error::Error| Failure::because(Code::Internal, error);
     let commit_index = seen.commit_index.ok_or(Failure::new(Code::CommitmentNotPublished))?;
     let (checkpoint_size, checkpoint_root) =
         covering_root(seen.checkpoint.as_deref(), commit_index)?;
-    let game = games::game(&player.session.game).ok_or(Failure::new(Code::GameUnknown))?;
-    order.check(game, &chain.params)?;
-
-    let ids = &engine.ids;
-    let (round, bet) = (RoundId(ids.uuid_v7()), BetId(ids.uuid_v7()));
+    let (round, bet) = (RoundId(engine.ids.uuid_v7()), BetId(engine.ids.uuid_v7()));
     let ground = Ground { round, bet, checkpoint_size, checkpoint_root };
-    let salted = SaltedRecord::new(player, order, ground, ids.bytes());
+    let salted = SaltedRecord::new(player, order, ground, engine.ids.bytes());
+    let game_code = &player.session.game;
+    let roll = Roll::new(engine, order, chain, &salted, game_code)?;
 
     let position = chain.next_position;
-    let start = engine.keys.open_seed(SeedOf::Chain(chain.id), &chain.seed_sealed)?;
-    let seed = chain_seed(&start, chain.length, position).map_err(|error| internal(&error))?;
-    let context = play_context(
-        &player.session.game,
-        &chain.params,
-        round,
-        position,
-        &order.client_seed,
-        &salted.commitment,
-    );
-    let drawn = |error: GameError| Failure::because(error.code(), &error);
-    let mut draws = Draws::new(&seed, context.as_bytes());
-    let outcome = game.outcome(&chain.params, &mut draws).map_err(drawn)?;
-    let payout =
-        game.payout(&chain.params, order.stake, &order.selection, &outcome).map_err(drawn)?;
-
     let leaf = Leaf::Play(Play {
         jurisdiction: player.jurisdiction.clone(),
         commit_index,
         position,
         round,
-        seed: *seed.as_bytes(),
+        seed: *roll.seed.as_bytes(),
         client_seed: order.client_seed,
-        outcome: Text::parse(&outcome).map_err(|error| internal(&error))?,
+        outcome: Text::parse(&roll.outcome).map_err(internal)?,
         record: salted.commitment,
     });
-    let mut leaves = vec![PendingLeaf::new(ids.uuid_v7(), round.0, &leaf)];
-    let next_chain = succession(engine, player, chain, commit_index, &start, &mut leaves)?;
+    let mut leaves = vec![PendingLeaf::new(engine.ids.uuid_v7(), round.0, &leaf)];
+    let next_chain = succession(engine, player, chain, commit_index, &roll.start, &mut leaves)?;
 
     let receipt = salted.receipt(engine)?;
     let answer = PlayAnswer {
@@ -121,9 +141,9 @@ pub fn prepare(
         bet,
         position,
         remaining: chain.length.saturating_sub(position).saturating_sub(1),
-        outcome: &outcome,
-        payout_micro: payout,
-        seed: seed.reveal_hex(),
+        outcome: &roll.outcome,
+        payout_micro: roll.payout,
+        seed: roll.seed.reveal_hex(),
         receipt: &receipt,
         epoch: engine.epoch.0,
     };
@@ -135,15 +155,15 @@ pub fn prepare(
             id: round,
             kind: "play",
             operator: player.session.operator.clone(),
-            game: player.session.game.clone(),
+            game: game_code.clone(),
             params: chain.params.clone(),
             currency: player.session.currency.clone(),
             commitment: chain.commitment,
             state: RoundState::Settled,
-            outcome: Some(outcome),
+            outcome: Some(roll.outcome),
         },
         request: NewRequest::new(request.clone(), &reply, &engine.keys)?,
-        wager: Wager { salted, payout: Some(payout), receipt },
+        wager: Wager { salted, payout: Some(roll.payout), receipt },
         leaves,
         next_chain,
         reply,

@@ -26,7 +26,7 @@ impl Executor for Writer {
         let whole = |error: domicile_postgres::Error| BatchError::Whole(error.into());
         let mut session = self.pool.session().await.map_err(whole)?;
         let tx = session.begin().await.map_err(whole)?;
-        let written = write(&tx, self.epoch, plays).await;
+        let written = Box::pin(write(&tx, self.epoch, plays)).await;
         let (durable, ()) = batch::finish(tx, self.epoch, written).await?;
         let done = plays.iter().map(|play| Acknowledged::new(&durable, Ok(play.reply.clone())));
         Ok(done.collect())

@@ -28,11 +28,9 @@ async fn lock_for(
 ) -> Result<(RoundEngine, RoundState), Halt> {
     let found = rounds::lock(tx, operator, round).await?;
     let round = found.ok_or(Halt::Refused(Failure::new(Code::RoundNotFound)))?;
-    match round.state.after(command) {
-        Some(state) => Ok((round, state)),
-        None => {
-            let detail = format!("the round is {}", round.state);
-            Err(Halt::Refused(Failure::with(Code::RoundState, detail)))
-        }
-    }
+    let Some(state) = round.state.after(command) else {
+        let detail = format!("the round is {}", round.state);
+        return Err(Halt::Refused(Failure::with(Code::RoundState, detail)));
+    };
+    Ok((round, state))
 }
