@@ -228,3 +228,71 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 fn count(operation: &'static str, outcome: &'static str) {
     metrics::counter!(REQUESTS, "operation" => operation, "outcome" => outcome).increment(1);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domicile_core::ids::ClusterId;
+    use domicile_service::config::TlsFiles;
+    use domicile_service::peer::Role;
+    use domicile_service::testing::TestCa;
+
+    const METHOD: Method = Method { name: "test", path: "/test" };
+
+    fn endpoints(ca: &TestCa) -> Endpoints {
+        let TlsFiles { cert, key, ca } = ca.issue(Role::Ctl, "ctl-a");
+        let urls = ["https://127.0.0.1:1", "https://127.0.0.1:2", "https://127.0.0.1:3"];
+        let cluster = ClusterId::parse("demo").unwrap();
+        let tls = TlsPaths { cert, key, ca };
+        Endpoints::new(&ControlConfig::new(cluster, &urls, tls, "unused".into()).unwrap())
+    }
+
+    /// Asks with the given outcomes, one per attempt, and says how many were used.
+    async fn ask(
+        endpoints: &Endpoints,
+        attempts: Attempts,
+        outcomes: &[Result<(), Code>],
+    ) -> (Result<(), Error>, usize) {
+        let used = AtomicUsize::new(0);
+        let attempt = async |_| {
+            let outcome = outcomes[used.fetch_add(1, Ordering::Relaxed)];
+            outcome.map_err(|code| Status::new(code, "scripted"))
+        };
+        let outcome = endpoints.ask(METHOD, attempts, attempt).await;
+        (outcome, used.into_inner())
+    }
+
+    #[tokio::test]
+    async fn a_repeatable_request_goes_round_and_stays_where_it_was_answered() {
+        let ca = TestCa::new();
+        let endpoints = endpoints(&ca);
+        let away = Err(Code::Unavailable);
+        let (outcome, used) = ask(&endpoints, Attempts::Repeatable, &[away, away, Ok(())]).await;
+        assert_eq!((outcome.is_ok(), used, endpoints.current()), (true, 3, 2));
+        let (outcome, used) = ask(&endpoints, Attempts::Repeatable, &[away, Ok(())]).await;
+        assert_eq!((outcome.is_ok(), used, endpoints.current()), (true, 2, 0));
+        let (outcome, used) = ask(&endpoints, Attempts::Repeatable, &[away; 3]).await;
+        assert!(matches!(outcome, Err(Error::Unavailable { .. })) && used == 3);
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_answer_is_lost_is_not_sent_again() {
+        let ca = TestCa::new();
+        let endpoints = endpoints(&ca);
+        for lost in [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown] {
+            let (outcome, used) = ask(&endpoints, Attempts::Once, &[Err(lost)]).await;
+            assert!(matches!(outcome, Err(Error::OutcomeUnknown { .. })) && used == 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_the_answer_of_every_endpoint() {
+        let ca = TestCa::new();
+        let endpoints = endpoints(&ca);
+        for attempts in [Attempts::Once, Attempts::Repeatable] {
+            let refusal = [Err(Code::InvalidArgument)];
+            let (outcome, used) = ask(&endpoints, attempts, &refusal).await;
+            assert!(matches!(outcome, Err(Error::Refused { .. })) && used == 1);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The control plane's client against real etcd processes, over mutual TLS.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod cluster;
+mod failover;
+mod record;
+mod store;
+mod tls;
+mod topology;
+mod watch;
