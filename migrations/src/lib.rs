@@ -11,7 +11,7 @@ mod sequence;
 
 pub use domicile_postgres::SCHEMA_VERSION_SQL as VERSION_SQL;
 pub use order::{Order, next_order};
-pub use publications::{Publication, TABLES, Table, publications};
+pub use publications::{Part, Publication, TABLES, Table, publications};
 pub use runner::{Error, Report, migrate_ledger, migrate_reader};
 pub use sequence::{LEDGER, Migration, READER};
 

@@ -114,7 +114,7 @@ impl Connection {
 
     /// Runs statements without parameters, outside any transaction of this crate.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
-        self.wire.run(&observe::operation(sql), self.client.batch_execute(sql)).await
+        self.wire.run(observe::operation(sql), self.client.batch_execute(sql)).await
     }
 
     /// Starts a transaction that may write.
@@ -173,7 +173,7 @@ impl Wire {
         }
     }
 
-    pub(crate) fn error(&self, operation: &str, kind: Kind) -> Error {
+    pub(crate) fn error(&self, operation: &'static str, kind: Kind) -> Error {
         Error::new(operation, &self.target, kind)
     }
 
@@ -183,7 +183,7 @@ impl Wire {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
-        self.run(&observe::operation(sql), async {
+        self.run(observe::operation(sql), async {
             client.query(&self.prepared(client, sql).await?, params).await
         })
         .await
@@ -195,7 +195,7 @@ impl Wire {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Option<Row>, Error> {
-        self.run(&observe::operation(sql), async {
+        self.run(observe::operation(sql), async {
             client.query_opt(&self.prepared(client, sql).await?, params).await
         })
         .await
@@ -207,7 +207,7 @@ impl Wire {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Row, Error> {
-        self.run(&observe::operation(sql), async {
+        self.run(observe::operation(sql), async {
             client.query_one(&self.prepared(client, sql).await?, params).await
         })
         .await
@@ -219,7 +219,7 @@ impl Wire {
         sql: &str,
         params: Params<'_>,
     ) -> Result<u64, Error> {
-        self.run(&observe::operation(sql), async {
+        self.run(observe::operation(sql), async {
             client.execute(&self.prepared(client, sql).await?, params).await
         })
         .await
@@ -229,7 +229,7 @@ impl Wire {
     /// as having an unanswered statement for ever.
     pub(crate) async fn run<T>(
         &self,
-        operation: &str,
+        operation: &'static str,
         statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
         if self.retired.load(Ordering::Acquire) {
@@ -253,7 +253,7 @@ impl Wire {
 
     fn judge<T>(
         &self,
-        operation: &str,
+        operation: &'static str,
         answer: Result<T, tokio_postgres::Error>,
     ) -> Result<T, Error> {
         if self.link.unconfirmed() {

@@ -54,7 +54,7 @@ impl Class {
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} on {target}: {kind}")]
 pub struct Error {
-    operation: Box<str>,
+    operation: &'static str,
     target: Arc<str>,
     kind: Box<Kind>,
 }
@@ -80,13 +80,13 @@ pub(crate) enum Kind {
 }
 
 impl Error {
-    pub(crate) fn new(operation: &str, target: &Arc<str>, kind: Kind) -> Self {
-        Self { operation: operation.into(), target: Arc::clone(target), kind: Box::new(kind) }
+    pub(crate) fn new(operation: &'static str, target: &Arc<str>, kind: Kind) -> Self {
+        Self { operation, target: Arc::clone(target), kind: Box::new(kind) }
     }
 
     /// Keeps of the driver's error what is safe to show.
     pub(crate) fn driver(
-        operation: &str,
+        operation: &'static str,
         target: &Arc<str>,
         source: &tokio_postgres::Error,
     ) -> Self {

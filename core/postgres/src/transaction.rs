@@ -100,7 +100,7 @@ impl<'s> Tx<'s> {
     /// Runs a statement, prepared once per connection, and returns how many rows it touched.
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         let touched = self.note(self.wire.execute(self.inner.client(), sql, params).await)?;
-        if touched > 0 && ["insert", "update", "delete"].contains(&&*observe::operation(sql)) {
+        if touched > 0 && ["insert", "update", "delete"].contains(&observe::operation(sql)) {
             self.wrote.store(true, Ordering::Release);
         }
         Ok(touched)
@@ -109,7 +109,7 @@ impl<'s> Tx<'s> {
     /// Runs statements without parameters.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
         let operation = observe::operation(sql);
-        self.note(self.wire.run(&operation, self.inner.client().batch_execute(sql)).await)
+        self.note(self.wire.run(operation, self.inner.client().batch_execute(sql)).await)
     }
 
     /// Makes this transaction's commit wait for the second region although it only read. Commit does so by

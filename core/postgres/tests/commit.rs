@@ -1,5 +1,7 @@
 //! A commit says durable only when two servers hold it, and a session given up on keeps its place.
 
+#![cfg(test)]
+
 mod cluster;
 
 use cluster::{Server, eventually};

@@ -1,5 +1,7 @@
 //! Sessions and statements on one server: what is reused, what is refused, what errors tell.
 
+#![cfg(test)]
+
 mod cluster;
 
 use cluster::{Server, eventually};

@@ -1,6 +1,6 @@
-//! Real PostgreSQL servers for the tests of the database crates: started in a temporary folder, ended on drop.
+//! Real Postgres servers for the tests of the database crates: started in a temporary folder, ended on drop.
 //!
-//! A missing PostgreSQL fails the test: `DOMICILE_PG_BIN` names the folder of its programs.
+//! A missing Postgres fails the test: `DOMICILE_PG_BIN` names the folder of its programs.
 
 #![expect(
     dead_code,
@@ -226,7 +226,7 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// PostgreSQL refuses to run as root: root's tests run it as `postgres`, or else `nobody`.
+/// Postgres refuses to run as root: root's tests run it as `postgres`, or else `nobody`.
 fn owner() -> Option<u32> {
     if !getuid().is_root() {
         return None;
