@@ -1,10 +1,8 @@
 //! Ledger nodes on real Postgres: made, cloned, synchronous, killed, fenced.
 
-mod cluster;
-
 use std::time::Duration;
 
-use cluster::{Cluster, Node, run, until};
+use crate::cluster::{Cluster, Node, run, until};
 use domicile_agent::decide::Authority;
 use domicile_core::error::Code;
 use domicile_topology::agent_api::{CloneRequest, Role, StopRequest, SyncRequest};
@@ -18,7 +16,7 @@ fn from_a() -> CloneRequest {
     CloneRequest { source_node, discard_existing: false }
 }
 
-async fn pair(cluster: &Cluster) -> (Node, Node, Member) {
+pub(crate) async fn pair(cluster: &Cluster) -> (Node, Node, Member) {
     let (a, b) = (cluster.node("ledger-a", "a", 0), cluster.node("ledger-b", "b", 1));
     let made = a.agent.init().await.unwrap();
     assert!(made.created && made.role == Role::Primary);
@@ -29,7 +27,7 @@ async fn pair(cluster: &Cluster) -> (Node, Node, Member) {
     (a, b, cloned.member)
 }
 
-async fn make_sync(cluster: &Cluster, a: &Node, member: &Member) {
+pub(crate) async fn make_sync(cluster: &Cluster, a: &Node, member: &Member) {
     let request = SyncRequest { member: Some(member.clone()) };
     let synced = a.agent.sync(&request).await.unwrap();
     assert!(synced.changed && synced.confirmed_lsn.unwrap() >= synced.current_lsn);
@@ -38,7 +36,7 @@ async fn make_sync(cluster: &Cluster, a: &Node, member: &Member) {
 
 #[test]
 fn a_ledger_is_made_cloned_and_synchronous() {
-    run("a_ledger_is_made_cloned_and_synchronous", async {
+    run("ledger::a_ledger_is_made_cloned_and_synchronous", async {
         let cluster = Cluster::new(22_000);
         let (a, b, member) = pair(&cluster).await;
         assert!(!a.agent.init().await.unwrap().created, "a second init finds it done");
@@ -72,7 +70,7 @@ fn a_ledger_is_made_cloned_and_synchronous() {
 
 #[test]
 fn a_namesake_never_acknowledges() {
-    run("a_namesake_never_acknowledges", async {
+    run("ledger::a_namesake_never_acknowledges", async {
         let cluster = Cluster::new(22_060);
         let (a, b, member) = pair(&cluster).await;
         make_sync(&cluster, &a, &member).await;
@@ -111,7 +109,7 @@ fn a_namesake_never_acknowledges() {
 
 #[test]
 fn a_killed_server_comes_back_only_where_the_record_names_it() {
-    run("a_killed_server_comes_back_only_where_the_record_names_it", async {
+    run("ledger::a_killed_server_comes_back_only_where_the_record_names_it", async {
         let cluster = Cluster::new(22_120);
         let (a, b, member) = pair(&cluster).await;
         make_sync(&cluster, &a, &member).await;
@@ -148,7 +146,7 @@ fn a_killed_server_comes_back_only_where_the_record_names_it() {
 
 #[test]
 fn a_running_server_is_adopted_and_a_stopped_one_stays_stopped() {
-    run("a_running_server_is_adopted_and_a_stopped_one_stays_stopped", async {
+    run("ledger::a_running_server_is_adopted_and_a_stopped_one_stays_stopped", async {
         let cluster = Cluster::new(22_180);
         let first = cluster.node("ledger-a", "a", 0);
         first.agent.init().await.unwrap();

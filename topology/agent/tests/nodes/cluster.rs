@@ -2,8 +2,6 @@
 //!
 //! Postgres refuses to run as root, so a test started as root starts itself again as an unprivileged user.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's scaffold fails loudly")]
-
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +14,7 @@ use domicile_agent::control::{Answer, ControlPlane};
 use domicile_agent::decide::Authority;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
+use domicile_postgres::{ConnectConfig, Connection};
 use domicile_service::clock::SystemClock;
 use domicile_service::drain::{Drain, DrainLimits};
 use domicile_service::health::Readiness;
@@ -33,8 +32,8 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_mins(1);
 const PASSWORD: &str = "correct horse: battery\\staple";
 
-/// Runs the test's body as an unprivileged user.
-pub fn run(test: &str, body: impl Future<Output = ()>) {
+/// Runs the test's body as an unprivileged user; `test` is the test's path in this binary.
+pub(crate) fn run(test: &str, body: impl Future<Output = ()>) {
     if geteuid().is_root() {
         let mut again = Command::new("setpriv");
         again.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]);
@@ -48,7 +47,7 @@ pub fn run(test: &str, body: impl Future<Output = ()>) {
 }
 
 /// Waits until the condition holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let begun = Instant::now();
     while !condition().await {
         assert!(begun.elapsed() < PATIENCE, "waited too long until {what}");
@@ -57,17 +56,17 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
 }
 
 /// A control plane held in memory.
-pub struct MemoryControl {
+pub(crate) struct MemoryControl {
     record: watch::Sender<Authority>,
     topology: Arc<Topology>,
 }
 
 impl MemoryControl {
-    pub fn set(&self, authority: Authority) {
+    pub(crate) fn set(&self, authority: Authority) {
         self.record.send_replace(authority);
     }
 
-    pub fn name(&self, writer: &str, epoch: u64, sync: Option<&Member>) -> Record {
+    pub(crate) fn name(&self, writer: &str, epoch: u64, sync: Option<&Member>) -> Record {
         let record = Record {
             epoch: Epoch(epoch),
             writer_region: RegionId::parse("mt-1").unwrap(),
@@ -99,22 +98,23 @@ impl ControlPlane for MemoryControl {
 }
 
 /// A cluster's folder, control plane and nodes.
-pub struct Cluster {
-    pub control: Arc<MemoryControl>,
+pub(crate) struct Cluster {
+    pub(crate) control: Arc<MemoryControl>,
     folder: TempDir,
     first_port: u16,
 }
 
 /// One node: its agent, and what keeps it attended.
-pub struct Node {
-    pub agent: Arc<Agent>,
-    pub data_dir: PathBuf,
+pub(crate) struct Node {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) data_dir: PathBuf,
+    port: u16,
     drain: Drain,
 }
 
 impl Cluster {
     /// Ledger nodes `ledger-a` (first port) and `ledger-b` (the next), readers `reader-mt` and `reader-de` after them.
-    pub fn new(first_port: u16) -> Self {
+    pub(crate) fn new(first_port: u16) -> Self {
         let folder = TempDir::new().unwrap();
         let topology = Topology::parse(&document(first_port)).expect("the document is valid");
         let record = watch::Sender::new(Authority::Answered(None));
@@ -129,7 +129,7 @@ impl Cluster {
     }
 
     /// An agent for this node in its own folder; a second folder of one node makes a namesake.
-    pub fn node(&self, name: &str, folder: &str, port_offset: u16) -> Node {
+    pub(crate) fn node(&self, name: &str, folder: &str, port_offset: u16) -> Node {
         let config = self.config(name, folder, self.first_port + port_offset);
         let data_dir = config.postgres.data_dir.clone();
         let ids = IdSource::new(Arc::new(SystemClock));
@@ -137,7 +137,7 @@ impl Cluster {
         let agent = Agent::new(config, control, ids).unwrap();
         let drain = Drain::new(DrainLimits::default());
         domicile_agent::attend(&agent, &drain, &Readiness::new(drain.clone()));
-        Node { agent, data_dir, drain }
+        Node { agent, data_dir, port: self.first_port + port_offset, drain }
     }
 
     fn config(&self, name: &str, folder: &str, port: u16) -> AgentConfig {
@@ -176,7 +176,7 @@ impl Cluster {
 
 impl Node {
     /// The status, once it satisfies the condition.
-    pub async fn status_until(
+    pub(crate) async fn status_until(
         &self,
         what: &str,
         condition: impl Fn(&NodeStatus) -> bool,
@@ -192,14 +192,30 @@ impl Node {
         }
     }
 
+    /// A superuser's connection to the node's ledger database.
+    pub(crate) async fn connect(&self) -> Connection {
+        let config = ConnectConfig {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+            dbname: "domicile".to_owned(),
+            user: "postgres".to_owned(),
+            password: PASSWORD.into(),
+            tls: None,
+            application_name: "test".to_owned(),
+            connect_timeout_ms: 5_000,
+            statement_timeout_ms: 20_000,
+        };
+        domicile_postgres::connect(&config).await.unwrap()
+    }
+
     /// The postmaster's process.
-    pub fn postmaster(&self) -> Option<Pid> {
+    pub(crate) fn postmaster(&self) -> Option<Pid> {
         let text = std::fs::read_to_string(self.data_dir.join("postmaster.pid")).ok()?;
         Pid::from_raw(text.lines().next()?.parse().ok()?)
     }
 
     /// Ends the agent and leaves Postgres alone.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.drain.begin("test");
     }
 }
@@ -208,7 +224,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.drain.begin("the test is over");
         if let Some(pid) = self.postmaster() {
-            drop(kill_process(pid, Signal::QUIT));
+            // It may be gone already.
+            kill_process(pid, Signal::QUIT).ok();
         }
     }
 }
@@ -219,51 +236,73 @@ fn private(file: &Path, text: &str) {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+// `@n` stands for the address at the first port plus n.
+const DOCUMENT: &str = r#"
+cluster = "demo"
+generation = 1
+durability = { mode = "two" }
+failover = { policy = "manual", preferred_region = "mt-1" }
+region = [{ id = "mt-1", country = "MT" }, { id = "de-1", country = "DE" }, { id = "ie-1", country = "IE" }]
+etcd = [
+  { node = "etcd-mt", region = "mt-1", client = "https://@20", peer = "https://@21" },
+  { node = "etcd-de", region = "de-1", client = "https://@22", peer = "https://@23" },
+  { node = "etcd-ie", region = "ie-1", client = "https://@24", peer = "https://@25" },
+]
+ledger = [
+  { node = "ledger-a", region = "mt-1", postgres = "@00", agent = "https://@26", admin = "@27" },
+  { node = "ledger-b", region = "de-1", postgres = "@01", agent = "https://@28", admin = "@29" },
+]
+writer = [
+  { node = "writer-mt", region = "mt-1", endpoint = "https://@30", admin = "@31" },
+  { node = "writer-de", region = "de-1", endpoint = "https://@32", admin = "@33" },
+]
+router = [
+  { node = "router-mt", region = "mt-1", endpoint = "https://@34", admin = "@35" },
+  { node = "router-de", region = "de-1", endpoint = "https://@36", admin = "@37" },
+]
+
+[[reader]]
+node = "reader-mt"
+region = "mt-1"
+jurisdictions = ["MT"]
+postgres = "@02"
+agent = "https://@38"
+agent_admin = "@39"
+endpoint = "https://@40"
+admin = "@41"
+
+[[reader]]
+node = "reader-de"
+region = "de-1"
+jurisdictions = ["DE"]
+postgres = "@03"
+agent = "https://@42"
+agent_admin = "@43"
+endpoint = "https://@44"
+admin = "@45"
+
+[[jurisdiction]]
+code = "MT"
+writer_regions = ["mt-1", "de-1"]
+required_copy_regions = ["mt-1"]
+allowed_regions = ["mt-1", "de-1"]
+lag_limit_ms = 5000
+publish_log = true
+
+[[jurisdiction]]
+code = "DE"
+writer_regions = ["mt-1", "de-1"]
+required_copy_regions = ["de-1"]
+allowed_regions = ["mt-1", "de-1"]
+lag_limit_ms = 5000
+publish_log = true
+"#;
+
 fn document(first_port: u16) -> String {
-    let at = |offset: u16| format!("127.0.0.1:{}", first_port + offset);
-    let mut text = String::from(
-        "cluster = \"demo\"\ngeneration = 1\n\
-         [durability]\nmode = \"two\"\n[failover]\npolicy = \"manual\"\npreferred_region = \"mt-1\"\n\
-         [[region]]\nid = \"mt-1\"\ncountry = \"MT\"\n[[region]]\nid = \"de-1\"\ncountry = \"DE\"\n\
-         [[region]]\nid = \"ie-1\"\ncountry = \"IE\"\n",
-    );
-    for (offset, region) in [(20, "mt-1"), (22, "de-1"), (24, "ie-1")] {
-        text += &format!(
-            "[[etcd]]\nnode = \"etcd-{region}\"\nregion = \"{region}\"\nclient = \"https://{}\"\npeer = \"https://{}\"\n",
-            at(offset),
-            at(offset + 1)
-        );
-    }
-    for (offset, node, region) in [(0, "ledger-a", "mt-1"), (1, "ledger-b", "de-1")] {
-        text += &format!(
-            "[[ledger]]\nnode = \"{node}\"\nregion = \"{region}\"\npostgres = \"{}\"\nagent = \"https://{}\"\nadmin = \"{}\"\n",
-            at(offset),
-            at(30 + offset),
-            at(32 + offset)
-        );
-    }
-    for (offset, region) in [(54, "mt-1"), (58, "de-1")] {
-        for (offset, kind) in [(offset, "writer"), (offset + 2, "router")] {
-            text += &format!(
-                "[[{kind}]]\nnode = \"{kind}-{region}\"\nregion = \"{region}\"\nendpoint = \"https://{}\"\nadmin = \"{}\"\n",
-                at(offset),
-                at(offset + 1)
-            );
-        }
-    }
-    for (offset, code, region) in [(2, "MT", "mt-1"), (3, "DE", "de-1")] {
-        let slug = code.to_lowercase();
-        text += &format!(
-            "[[reader]]\nnode = \"reader-{slug}\"\nregion = \"{region}\"\njurisdictions = [\"{code}\"]\npostgres = \"{}\"\n\
-             agent = \"https://{}\"\nagent_admin = \"{}\"\nendpoint = \"https://{}\"\nadmin = \"{}\"\n\
-             [[jurisdiction]]\ncode = \"{code}\"\nwriter_regions = [\"mt-1\", \"de-1\"]\nrequired_copy_regions = [\"{region}\"]\n\
-             allowed_regions = [\"mt-1\", \"de-1\"]\nlag_limit_ms = 5000\npublish_log = true\n",
-            at(offset),
-            at(38 + offset),
-            at(42 + offset),
-            at(46 + offset),
-            at(50 + offset)
-        );
+    let mut text = DOCUMENT.to_owned();
+    for offset in 0..60 {
+        let address = format!("127.0.0.1:{}", first_port + offset);
+        text = text.replace(&format!("@{offset:02}"), &address);
     }
     text
 }
