@@ -14,13 +14,30 @@ use std::{
 use bytes::Bytes;
 use domicile_core::error::Code;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep_until},
 };
+
+/// How much of an unwanted body is still taken, bytes: a caller who is cut off while sending often does
+/// not see the answer that says why.
+const DISCARD_MAX_BYTES: usize = 1024 * 1024;
+/// How long that may take, milliseconds.
+const DISCARD_TIMEOUT_MS: u64 = 500;
+
+/// Takes the rest of a body that is not wanted, as far as the bounds go.
+pub async fn discard(body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    let mut body = Limited::new(body, DISCARD_MAX_BYTES);
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whether it came to its end makes no difference.
+    drop(tokio::time::timeout(Duration::from_millis(DISCARD_TIMEOUT_MS), rest).await);
+}
 
 /// The bounds of one body.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +81,7 @@ pub type Reason = Arc<OnceLock<Code>>;
 pub struct Bounded {
     body: Incoming,
     left_bytes: u64,
+    surplus_left_bytes: Option<usize>,
     pause: Duration,
     until: Instant,
     timer: Option<Pin<Box<Sleep>>>,
@@ -76,6 +94,7 @@ impl Bounded {
         Self {
             body,
             left_bytes: bounds.max_bytes,
+            surplus_left_bytes: None,
             pause: bounds.pause,
             until: Instant::now() + bounds.total,
             timer: None,
@@ -88,7 +107,15 @@ impl Bounded {
         self.reason.clone()
     }
 
+    /// The first byte too many: from here on the rest is only taken in.
+    fn overflow(&mut self) {
+        self.pause = Duration::from_millis(DISCARD_TIMEOUT_MS);
+        self.until = self.until.min(Instant::now() + self.pause);
+        self.surplus_left_bytes = Some(DISCARD_MAX_BYTES);
+    }
+
     fn fail(&self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let fault = if self.surplus_left_bytes.is_some() { BodyFault::TooLarge } else { fault };
         // The first reason stays.
         self.reason.get_or_init(|| fault.code());
         Poll::Ready(Some(Err(fault)))
@@ -103,25 +130,39 @@ impl Body for Bounded {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-            let due = self.until.min(Instant::now() + self.pause);
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-            ready!(timer.as_mut().poll(context));
-            return self.fail(BodyFault::TooSlow);
-        };
-        self.timer = None;
-        let frame = match frame {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return self.fail(BodyFault::Broken(error)),
-            Some(Ok(frame)) => frame,
-        };
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
-        match self.left_bytes.checked_sub(u64::try_from(data.len()).unwrap_or(u64::MAX)) {
-            None => self.fail(BodyFault::TooLarge),
-            Some(_) if Instant::now() > self.until => self.fail(BodyFault::TooSlow),
-            Some(left_bytes) => {
-                self.left_bytes = left_bytes;
-                Poll::Ready(Some(Ok(Frame::data(data))))
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                let due = self.until.min(Instant::now() + self.pause);
+                let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+                ready!(timer.as_mut().poll(context));
+                return self.fail(BodyFault::TooSlow);
+            };
+            self.timer = None;
+            let data = match frame {
+                Some(Err(error)) => return self.fail(BodyFault::Broken(error)),
+                Some(Ok(frame)) => frame.into_data().ok(),
+                None => None,
+            };
+            let Some(data) = data else {
+                let whole = self.surplus_left_bytes.is_none();
+                return if whole { Poll::Ready(None) } else { self.fail(BodyFault::TooLarge) };
+            };
+            if Instant::now() > self.until {
+                return self.fail(BodyFault::TooSlow);
+            }
+            if let Some(left_bytes) = self.surplus_left_bytes {
+                self.surplus_left_bytes = Some(left_bytes.saturating_sub(data.len()));
+                if left_bytes < data.len() {
+                    return self.fail(BodyFault::TooLarge);
+                }
+                continue;
+            }
+            match self.left_bytes.checked_sub(u64::try_from(data.len()).unwrap_or(u64::MAX)) {
+                None => self.overflow(),
+                Some(left_bytes) => {
+                    self.left_bytes = left_bytes;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
             }
         }
     }

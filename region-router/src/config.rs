@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use domicile_core::ids::{ClusterId, NodeId, RegionId};
+use domicile_core::{
+    ids::{ClusterId, NodeId, RegionId},
+    limits::REQUEST_BODY_MAX_BYTES,
+};
 use domicile_service::{
     config::{ControlSection, TlsFiles},
     drain::DrainLimits,
@@ -54,7 +57,7 @@ pub struct Config {
 pub struct Limits {
     /// Longest request target (path and query), bytes.
     pub target_max_bytes: usize,
-    /// Largest request body, bytes. The services have limits of their own below it.
+    /// Largest request body, bytes.
     pub body_max_bytes: u64,
     /// Largest body that is held, so that a write which was not executed can be sent again, bytes.
     pub held_body_max_bytes: u64,
@@ -95,8 +98,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             target_max_bytes: 4096,
-            body_max_bytes: 1024 * 1024,
-            held_body_max_bytes: 64 * 1024,
+            body_max_bytes: REQUEST_BODY_MAX_BYTES as u64,
+            held_body_max_bytes: REQUEST_BODY_MAX_BYTES as u64,
             held_writes: 1024,
             write_wait_ms: 5_000,
             body_pause_ms: 10_000,

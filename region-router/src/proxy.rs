@@ -23,18 +23,18 @@ use domicile_service::{
     request::Observed,
     token::{self, TokenVerifier},
 };
-use http::{Request, Response, Uri, request::Parts};
+use http::{HeaderMap, Request, Response, Uri, request::Parts};
 use http_body::Body;
 use hyper::{body::Incoming, service::Service};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    body::{Answer, Bounded, Bounds},
+    body::{Answer, Bounded, Bounds, discard},
     config::Limits,
     forward::{Forwarder, Outgoing, Payload, refused, role_of},
     headers,
     quota::Quota,
-    route::{Role, Target, classify},
+    route::{Forward, Role, Target, classify},
 };
 
 /// The service behind the listener; clones share everything.
@@ -51,6 +51,15 @@ struct Inner {
     tokens: Quota<u64>,
     token_hash: RandomState,
     places: Arc<Semaphore>,
+}
+
+/// A request that may be sent on.
+struct Admitted {
+    client: IpAddr,
+    target: Target,
+    token: Option<Arc<Validated>>,
+    forward: Forward,
+    place: OwnedSemaphorePermit,
 }
 
 /// What the metrics of a request are labelled with.
@@ -99,10 +108,20 @@ impl Inner {
     async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         let (observed, began) = (Observed::begin(&request), Instant::now());
         let mut labels = Labels::default();
+        let (head, body) = request.into_parts();
         let handling = async {
-            let problem = match self.handle(request, &mut labels).await {
-                Ok(answer) => return answer,
-                Err(problem) => problem,
+            let problem = match self.admit(&head, &mut labels) {
+                Ok(admitted) => match self.forward(admitted, head, body).await {
+                    Ok(answer) => return answer,
+                    Err(problem) => problem,
+                },
+                Err(problem) => {
+                    // Whoever asks too much is not listened to any further.
+                    if problem.code() != Code::TooManyRequests {
+                        discard(body).await;
+                    }
+                    problem
+                }
             };
             problem.to_http().map(Answer::whole)
         };
@@ -112,36 +131,42 @@ impl Inner {
         answer
     }
 
-    async fn handle(
-        &self,
-        request: Request<Incoming>,
-        labels: &mut Labels,
-    ) -> Result<Response<Answer>, Problem> {
-        let RemoteAddr(remote) = *request.extensions().get().ok_or(Code::Internal)?;
+    /// Everything that is decided before the body is looked at.
+    fn admit(&self, head: &Parts, labels: &mut Labels) -> Result<Admitted, Problem> {
+        let RemoteAddr(remote) = *head.extensions.get().ok_or(Code::Internal)?;
         self.check_address(remote.ip())?;
-        self.check_head(&request)?;
-        let target = classify(request.method(), request.uri().path())?;
+        self.check_head(head)?;
+        let target = classify(&head.method, head.uri.path())?;
         labels.route = Some(target.as_str());
         labels.role = Some(role_of(&target));
         let place = self.places.clone().try_acquire_owned();
         let place = place.ok().ok_or(Code::TooManyRequests)?;
-        let token = if target.needs_token() { Some(self.token(&request)?) } else { None };
+        let token = if target.needs_token() { Some(self.token(&head.headers)?) } else { None };
         let claim = token.as_ref().map(|token| &token.jurisdiction);
         labels.jurisdiction = self.label(&target, claim);
-        // Before the body is read: a refusal needs none of it.
         let forward = self.forwarder.decide(&target, claim).map_err(|r| refused(&r))?;
-        let keep_token = token.is_some();
-        let (head, body) = request.into_parts();
-        let mut outgoing = outgoing(head, remote.ip(), keep_token)?;
-        let answer = match role_of(&target) {
+        Ok(Admitted { client: remote.ip(), target, token, forward, place })
+    }
+
+    async fn forward(
+        &self,
+        admitted: Admitted,
+        head: Parts,
+        body: Incoming,
+    ) -> Result<Response<Answer>, Problem> {
+        let Admitted { client, target, token, forward, place } = admitted;
+        let mut outgoing = outgoing(head, client, token.is_some())?;
+        let answer = match forward.role {
             Role::Reader if body.is_end_stream() => {
                 self.forwarder.read(&forward, &outgoing).await?
             }
             Role::Reader => {
+                discard(body).await;
                 return Err(Problem::new(Code::MalformedRequest).detail("A read has no body."));
             }
             Role::Writer => {
                 outgoing.payload = self.payload(body).await?;
+                let claim = token.as_ref().map(|token| &token.jurisdiction);
                 self.forwarder.write(&target, claim, outgoing).await?
             }
         };
@@ -153,11 +178,11 @@ impl Inner {
         admitted.map_err(|wait| slow_down(wait, "address"))
     }
 
-    fn check_head(&self, request: &Request<Incoming>) -> Result<(), Problem> {
-        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    fn check_head(&self, head: &Parts) -> Result<(), Problem> {
+        let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
         let sizes = [
             (target, self.limits.target_max_bytes, "target"),
-            (headers::wire_bytes(request.headers()), self.header_max_bytes, "headers"),
+            (headers::wire_bytes(&head.headers), self.header_max_bytes, "headers"),
         ];
         match sizes.into_iter().find(|(bytes, max_bytes, _)| bytes > max_bytes) {
             None => Ok(()),
@@ -168,8 +193,8 @@ impl Inner {
         }
     }
 
-    fn token(&self, request: &Request<Incoming>) -> Result<Arc<Validated>, Problem> {
-        let token = token::bearer(request.headers())?;
+    fn token(&self, headers: &HeaderMap) -> Result<Arc<Validated>, Problem> {
+        let token = token::bearer(headers)?;
         let verified = self.verifier.verify(token)?;
         let key = self.token_hash.hash_one(token);
         let admitted = self.tokens.admit(&key, self.clock.monotonic());
@@ -191,6 +216,7 @@ impl Inner {
         let limits = &self.limits;
         let (least, exact) = (body.size_hint().lower(), body.size_hint().exact());
         if least > limits.body_max_bytes {
+            discard(body).await;
             let detail = format!("A body may have {} bytes.", limits.body_max_bytes);
             return Err(Problem::new(Code::BodyTooLarge).detail(detail));
         }

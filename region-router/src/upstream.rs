@@ -95,6 +95,8 @@ impl Upstreams {
             return;
         }
         tracing::info!(node = %node, ready, "upstream");
+        let gauge = metrics::gauge!("domicile_router_upstream_ready", "node" => node.to_string());
+        gauge.set(if ready { 1.0 } else { 0.0 });
         self.ready.rcu(|table| {
             let mut table = HashSet::clone(table);
             if ready {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use domicile_core::error::Code;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -140,7 +140,11 @@ impl Connection {
         self.closed = closed;
         let refuse = service_fn(move |_request| {
             answered.send_replace(true);
-            let refusal = Problem::new(Code::TooManyConnections).to_http().map(Full::new);
+            let mut refusal = Problem::new(Code::TooManyConnections).to_http().map(Full::new);
+            if !h2 {
+                let close = HeaderValue::from_static("close");
+                refusal.headers_mut().insert(header::CONNECTION, close);
+            }
             std::future::ready(Ok::<_, Infallible>(refusal))
         });
         let time = Duration::from_millis(self.limits.handshake_timeout_ms);
