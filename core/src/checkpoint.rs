@@ -55,16 +55,11 @@ impl Origin {
         .filter(|origin| origin.to_string() == text)
         .ok_or(CheckpointError::Malformed)
     }
-
-    /// The name of the key that signs this cluster's receipts.
-    pub fn receipt_key_name(&self) -> String {
-        receipt_key_name(&self.cluster)
-    }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.cluster, self.jurisdiction, self.log_epoch)
+        f.write_str(&origin(&self.cluster, &self.jurisdiction, self.log_epoch))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The error reference is generated: every code has its section, and the committed page is the present one.
 
+#![cfg(test)]
+
 use domicile_core::error::Code;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -3,22 +3,19 @@
 //! Invariant: there is one hash per set bit of the size, the largest subtree first; an edge is at most
 //! 63 hashes whatever the size of the log. Appending needs nothing else.
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Hash, MAX_TREE_SIZE_LEAVES, Subtree, decompose, fold_root, node_hash};
-use crate::hex;
 
 /// The right edge of a Merkle tree.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Frontier {
     size: u64,
     /// One hash per set bit of `size`, most significant bit first.
     edge: Vec<Hash>,
 }
 
-/// Bytes or hashes that are not the right edge of a tree.
+/// Hashes that are not the right edge of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not the right edge of a tree: one hash per set bit of the size is needed")]
 pub struct InvalidFrontier;
@@ -71,23 +68,6 @@ impl Frontier {
         self.edge.push(hash);
         self.size = self.size.saturating_add(1);
     }
-
-    /// The edge as bytes: the size (8 bytes, big endian), then the hashes.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.size.to_be_bytes().to_vec();
-        bytes.extend(self.edge.iter().flatten());
-        bytes
-    }
-
-    /// Reads what [`Frontier::to_bytes`] wrote.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidFrontier> {
-        let (size, hashes) = bytes.split_first_chunk::<8>().ok_or(InvalidFrontier)?;
-        let (edge, rest) = hashes.as_chunks::<32>();
-        if !rest.is_empty() {
-            return Err(InvalidFrontier);
-        }
-        Self::from_subtrees(u64::from_be_bytes(*size), edge.to_vec())
-    }
 }
 
 impl Extend<Hash> for Frontier {
@@ -103,19 +83,6 @@ impl FromIterator<Hash> for Frontier {
         let mut frontier = Self::new();
         frontier.extend(leaves);
         frontier
-    }
-}
-
-impl TryFrom<String> for Frontier {
-    type Error = InvalidFrontier;
-    fn try_from(text: String) -> Result<Self, InvalidFrontier> {
-        hex::decode(&text).ok_or(InvalidFrontier).and_then(|bytes| Self::from_bytes(&bytes))
-    }
-}
-
-impl From<Frontier> for String {
-    fn from(frontier: Frontier) -> String {
-        hex::encode(&frontier.to_bytes())
     }
 }
 
@@ -142,8 +109,6 @@ mod tests {
         let mut frontier = Frontier::new();
         for size in 0..=leaves.len() {
             assert_eq!(frontier.root(), root_by_definition(&leaves[..size]), "size {size}");
-            let bytes = frontier.to_bytes();
-            assert_eq!(Frontier::from_bytes(&bytes), Ok(frontier.clone()));
             if let Some(leaf) = leaves.get(size) {
                 frontier.push(*leaf);
             }
@@ -154,8 +119,5 @@ mod tests {
     fn an_edge_of_the_wrong_length_is_refused() {
         assert!(Frontier::from_subtrees(3, vec![[0; 32]]).is_err());
         assert!(Frontier::from_subtrees(u64::MAX, vec![[0; 32]; 64]).is_err());
-        assert!(Frontier::from_bytes(&[0; 7]).is_err());
-        assert!(Frontier::from_bytes(&[0; 9]).is_err());
-        assert!(serde_json::from_str::<Frontier>("\"00\"").is_err());
     }
 }
