@@ -11,16 +11,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domicile_core::claims::{Claims, PlayerSession};
-use domicile_core::ids::{ClusterId, Jurisdiction, PlayerRef};
+use domicile_core::ids::{ClusterId, Jurisdiction, PlayerRef, RegionId};
 use domicile_router::Router;
-use domicile_router::config::Config;
+use domicile_router::config::{Config, Limits};
+use domicile_router::connect::Connector;
+use domicile_router::forward::Forwarder;
+use domicile_router::proxy::Proxy;
+use domicile_router::route::Routes;
+use domicile_router::upstream::Upstreams;
+use domicile_service::clock::SystemClock;
 use domicile_service::drain::{Drain, DrainLimits};
 use domicile_service::health::Readiness;
 use domicile_service::listener::{Listener, ListenerLimits};
 use domicile_service::peer::{Peer, Role};
 use domicile_service::testing::TestCa;
-use domicile_service::tls::ClientTls;
-use domicile_service::token::TokenSigner;
+use domicile_service::tls::{ClientAuth, ClientTls, ServerTls};
+use domicile_service::token::{TokenKeys, TokenSigner, TokenVerifier};
 use domicile_topology::Topology;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame};
@@ -59,6 +65,27 @@ pub(crate) struct Seen {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: Option<String>,
+}
+
+/// A router assembled by hand, whose control record the test decides.
+pub(crate) async fn router_without_control(fixture: &Fixture) -> (SocketAddr, Arc<Forwarder>) {
+    let cluster = ClusterId::parse("demo").unwrap();
+    let tls = fixture.ca.client(Role::Router, "router-by-hand");
+    let connector = Connector::new(cluster.clone(), tls, PATIENCE);
+    let limits = Limits::default();
+    let forwarder = Arc::new(Forwarder::new(Upstreams::new(connector, &limits), limits));
+    forwarder.follow_topology(Routes::new(&fixture.topology, &RegionId::parse("mt-1").unwrap()));
+    forwarder.probe().await;
+    let clock = Arc::new(SystemClock);
+    let verifier = Arc::new(TokenVerifier::new(cluster, clock.clone(), TokenKeys::new()));
+    let proxy = Proxy::new(forwarder.clone(), verifier, clock, limits, 16 * 1024);
+    let files = fixture.ca.issue(Role::Router, "router-by-hand");
+    let tls = ServerTls::load(&files, ClientAuth::None).unwrap();
+    let addr = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener::bind(addr, Some(tls), ListenerLimits::default()).await.unwrap();
+    let (addr, drain) = (listener.local_addr(), fixture.drain.clone());
+    tokio::spawn(async move { listener.serve(proxy, &drain).await });
+    (addr, forwarder)
 }
 
 /// A scripted upstream.
@@ -106,6 +133,7 @@ pub(crate) struct Fixture {
     // Holds the router's files for as long as it runs.
     _folder: TempDir,
     pub(crate) drain: Drain,
+    pub(crate) topology: Topology,
     pub(crate) readiness: Readiness,
     nodes: Vec<(&'static str, Node)>,
     signer: TokenSigner,
@@ -154,7 +182,7 @@ impl Fixture {
         let addr = router.local_addr();
         let served = drain.clone();
         tokio::spawn(async move { router.serve(&served).await });
-        Self { ca, addr, _folder: folder, drain, readiness, nodes, signer }
+        Self { ca, addr, _folder: folder, drain, topology, readiness, nodes, signer }
     }
 
     pub(crate) fn node(&self, name: &str) -> &Node {
@@ -186,16 +214,24 @@ impl Fixture {
     }
 
     pub(crate) async fn connect(&self, alpn: &str) -> TlsStream<TcpStream> {
+        self.connect_to(self.addr, alpn).await
+    }
+
+    pub(crate) async fn connect_to(&self, addr: SocketAddr, alpn: &str) -> TlsStream<TcpStream> {
         let tls = ClientTls::anonymous(&self.ca.ca_file()).unwrap();
         let mut tls = rustls::ClientConfig::clone(&tls.config());
         tls.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let tcp = TcpStream::connect(self.addr).await.unwrap();
+        let tcp = TcpStream::connect(addr).await.unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap()
     }
 
     pub(crate) async fn h1(&self) -> http1::SendRequest<TestBody> {
-        let io = TokioIo::new(self.connect("http/1.1").await);
+        self.h1_to(self.addr).await
+    }
+
+    pub(crate) async fn h1_to(&self, addr: SocketAddr) -> http1::SendRequest<TestBody> {
+        let io = TokioIo::new(self.connect_to(addr, "http/1.1").await);
         let (sender, connection) = http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
         sender
