@@ -1,0 +1,344 @@
+//! A writer over a real PostgreSQL, asked through its own HTTP application.
+
+use crate::cluster::Server;
+use axum::Router;
+use axum::body::Body;
+use domicile_control::Known;
+use domicile_core::checkpoint::{origin, receipt_key_name};
+use domicile_core::claims::{Claims, PlayerSession};
+use domicile_core::epoch::Epoch;
+use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, RegionId};
+use domicile_core::note::{SigningKey, VerifierKey};
+use domicile_core::operator_auth::{
+    KEY_ID_HEADER, SIGNATURE_HEADER, SignedRequest, TIMESTAMP_HEADER,
+};
+use domicile_core::seal::MasterKey;
+use domicile_migrations::migrate_ledger;
+use domicile_postgres::{Connection, Pool};
+use domicile_service::client::{ClientLimits, HttpClient};
+use domicile_service::clock::{Clock, ManualClock};
+use domicile_service::drain::{Drain, DrainLimits};
+use domicile_service::health::Readiness;
+use domicile_service::ids::IdSource;
+use domicile_service::peer::{Peer, PeerIdentity, Role};
+use domicile_service::testing::TestCa;
+use domicile_service::token::{TokenAlgorithm, TokenKeys, TokenSigner, TokenVerifier};
+use domicile_topology::Topology;
+use domicile_writer::engine::{Engine, EngineParts};
+use domicile_writer::http;
+use domicile_writer::keys::Keys;
+use domicile_writer::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks};
+use domicile_writer::service::Service;
+use http_body_util::BodyExt;
+use rcgen::{KeyPair, PKCS_ED25519};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+const EXAMPLE: &str = include_str!("../../../topology/examples/local.toml");
+const SESSIONS: usize = 24;
+/// When the tests take place.
+pub(crate) const NOW_UNIX_S: u64 = 1_800_000_000;
+
+/// Everything around one engine.
+pub(crate) struct Bench {
+    pub(crate) server: Server,
+    pub(crate) admin: Connection,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) app: Router,
+    pub(crate) drain: Drain,
+    pub(crate) keys: Vec<VerifierKey>,
+    service: Arc<Service>,
+    _logs: LogTasks,
+    _ca: TestCa,
+}
+
+/// An answer, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    pub(crate) replayed: bool,
+    pub(crate) headers: ::http::HeaderMap,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Expects a status and gives the document.
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+}
+
+pub(crate) fn j(code: &str) -> Jurisdiction {
+    Jurisdiction::parse(code).unwrap()
+}
+
+impl Bench {
+    /// A migrated ledger with epoch 1 open and a writer for it.
+    pub(crate) async fn new() -> Self {
+        let server = Server::primary().await;
+        let mut admin = server.superuser().await;
+        migrate_ledger(&mut admin, &[j("MT"), j("DE")]).await.unwrap();
+        admin.batch_execute("ALTER ROLE domicile_writer LOGIN PASSWORD 'w'").await.unwrap();
+        open_epoch(&admin, 1).await;
+        let mut config = server.pool_config(SESSIONS);
+        config.connect = server.config("domicile_writer", "w");
+        let pool = Pool::new(config).unwrap();
+        Self::over(server, admin, pool).await
+    }
+
+    async fn over(server: Server, admin: Connection, pool: Pool) -> Self {
+        let clock = Arc::new(ManualClock::at_unix_s(NOW_UNIX_S));
+        let ids = IdSource::new(clock.clone());
+        let cluster = ClusterId::parse("demo").unwrap();
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let receipt = SigningKey::from_seed(&receipt_key_name(&cluster), &ids.bytes()).unwrap();
+        let mut keys = vec![receipt.verifier().clone()];
+        let ca = TestCa::new();
+        let client =
+            HttpClient::new(&ca.client(Role::Writer, "writer-mt"), ClientLimits::default());
+        let mut places = Vec::new();
+        for code in ["MT", "DE"] {
+            let key = SigningKey::from_seed(&origin(&cluster, &j(code), 1), &ids.bytes()).unwrap();
+            let path = ca.folder().join(format!("log-{code}.key"));
+            std::fs::write(&path, key.to_text().as_bytes()).unwrap();
+            let signer = LogSigner::load(&path, key.verifier()).unwrap();
+            let holders = Holders::new(&client, Vec::new());
+            places.push(LogPlace { jurisdiction: j(code), signer, holders });
+            keys.push(key.verifier().clone());
+        }
+        let (log, logs) = log::start(LogSettings { pool: pool.clone(), epoch: Epoch(1), places });
+        let topology = Known { value: Arc::new(Topology::parse(EXAMPLE).unwrap()), revision: None };
+        let (_sender, topology) = watch::channel(Some(topology));
+        let master = MasterKey::new("m1", ids.bytes()).unwrap();
+        let signer = TokenSigner::from_pem("s1", &pair.serialize_pem().into()).unwrap();
+        let engine = Arc::new(Engine::start(EngineParts {
+            cluster: cluster.clone(),
+            region: RegionId::parse("mt-1").unwrap(),
+            epoch: Epoch(1),
+            pool,
+            log,
+            keys: Arc::new(Keys::new(vec![master], receipt, signer, ids.clone())),
+            clock: clock.clone(),
+            ids,
+            topology,
+        }));
+        let mut public = TokenKeys::new();
+        public.add("s1", TokenAlgorithm::EdDsa, &pair.public_key_pem()).unwrap();
+        let drain = Drain::new(DrainLimits::default());
+        let verifier = TokenVerifier::new(cluster.clone(), clock.clone(), public);
+        let service = Arc::new(Service::new(verifier, drain.clone()));
+        service.serve(engine.clone());
+        let app = http::app(&service, &Readiness::new(drain.clone()), &cluster);
+        let bench =
+            Self { server, admin, clock, engine, app, drain, keys, service, _logs: logs, _ca: ca };
+        bench.logs_are_live().await;
+        bench
+    }
+
+    async fn logs_are_live(&self) {
+        for code in ["MT", "DE"] {
+            let begun = std::time::Instant::now();
+            while self.engine.check_writable(&j(code)).is_err() {
+                assert!(begun.elapsed() < Duration::from_secs(10), "{code}'s log does not start");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    /// Takes the engine away, as when the record names another region.
+    pub(crate) fn stand_by(&self) {
+        self.service.pause();
+    }
+
+    /// A token of this writer's signing key with claims of one's own.
+    pub(crate) fn token(&self, session: &PlayerSession, jurisdiction: &str, life_s: u64) -> String {
+        let now = self.clock.now_unix_s();
+        let claims = Claims::player(&self.engine.cluster, session, &j(jurisdiction), now, life_s);
+        self.engine.keys.tokens.sign(&claims).unwrap()
+    }
+
+    /// Sends a request as a peer of this role.
+    pub(crate) async fn send(
+        &self,
+        role: Role,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let cluster = self.engine.cluster.clone();
+        let peer = PeerIdentity { cluster, role, node: NodeId::parse("peer-1").unwrap() };
+        let mut request = ::http::Request::builder().method(method).uri(path);
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Body::from(body.to_vec())).unwrap();
+        request.extensions_mut().insert(Peer(Arc::new(peer)));
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer {
+            status: head.status.as_u16(),
+            body: body.collect().await.unwrap().to_bytes().to_vec(),
+            replayed: head.headers.get("domicile-replayed").is_some_and(|v| v == "true"),
+            headers: head.headers,
+        }
+    }
+
+    /// Registers an operator for MT and DE with every game.
+    pub(crate) async fn operator(&self, id: &str) -> Operator {
+        let body = json!({
+            "id": id, "name": id, "jurisdictions": ["MT", "DE"], "games": ["hilo-dice", "wheel"],
+            "allowed_origins": ["https://play.example"],
+            "launch_base_url": "https://play.example/launch",
+        });
+        let path = "/internal/v1/operators";
+        let answer = self.send(Role::Ctl, "POST", path, &[], body.to_string().as_bytes()).await;
+        Operator::from_answer(&answer.expect(201))
+    }
+
+    /// A number from the ledger.
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
+        self.admin.query(sql, &[]).await.unwrap()[0].get(0)
+    }
+}
+
+pub(crate) async fn open_epoch(admin: &Connection, epoch: u64) {
+    let sql = format!(
+        "INSERT INTO ledger.epoch (epoch, region, node, opened_at) VALUES ({epoch}, 'mt-1', 'ledger-mt', now())"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+/// An operator's credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    pub(crate) key_id: String,
+    pub(crate) secret: Vec<u8>,
+}
+
+impl Operator {
+    pub(crate) fn from_answer(answer: &Value) -> Self {
+        use base64::Engine as _;
+        let secret = answer["secret_b64"].as_str().unwrap();
+        Self {
+            key_id: answer["key_id"].as_str().unwrap().to_owned(),
+            secret: base64::engine::general_purpose::STANDARD.decode(secret).unwrap(),
+        }
+    }
+
+    /// Sends a request signed now.
+    pub(crate) async fn send(
+        &self,
+        bench: &Bench,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send_at(bench, method, path, body.as_bytes(), bench.clock.now_unix_s()).await
+    }
+
+    /// Sends a request signed for a time.
+    pub(crate) async fn send_at(
+        &self,
+        bench: &Bench,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        at: u64,
+    ) -> Answer {
+        let signed = SignedRequest { method, path, timestamp_unix_s: at, body };
+        let (timestamp, signature) = (at.to_string(), signed.sign(&self.secret));
+        let headers = [
+            (KEY_ID_HEADER, self.key_id.as_str()),
+            (TIMESTAMP_HEADER, timestamp.as_str()),
+            (SIGNATURE_HEADER, signature.as_str()),
+        ];
+        bench.send(Role::Router, method, path, &headers, body).await
+    }
+
+    /// Opens a session.
+    pub(crate) async fn session(
+        &self,
+        bench: &Bench,
+        player: &str,
+        code: &str,
+        game: &str,
+    ) -> Player {
+        let body = json!({
+            "player": player, "game": game, "currency": "EUR", "jurisdiction": code,
+        });
+        let answer = self.send(bench, "POST", "/operator/v1/sessions", &body).await.expect(201);
+        Player {
+            session: answer["session"].as_str().unwrap().to_owned(),
+            token: answer["token"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// Opens a round and gives its id and commitment.
+    pub(crate) async fn round(&self, bench: &Bench, key: &str, codes: &[&str]) -> (String, String) {
+        let body = json!({
+            "request_id": key, "game": "hilo-dice", "currency": "EUR", "jurisdictions": codes,
+        });
+        let answer = self.send(bench, "POST", "/operator/v1/rounds", &body).await.expect(201);
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        (text("round"), text("commitment"))
+    }
+
+    /// `close`, `settle` or `void`; waits for the commitment to be sequenced.
+    pub(crate) async fn end(&self, bench: &Bench, round: &str, verb: &str, key: &str) -> Answer {
+        let path = format!("/operator/v1/rounds/{round}/{verb}");
+        for _ in 0..200 {
+            let answer = self.send(bench, "POST", &path, &json!({ "request_id": key })).await;
+            if answer.code() != "commitment-not-published" {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the commitment of round {round} is not sequenced");
+    }
+}
+
+/// A player's session.
+#[derive(Debug, Clone)]
+pub(crate) struct Player {
+    pub(crate) session: String,
+    pub(crate) token: String,
+}
+
+impl Player {
+    pub(crate) async fn get(&self, bench: &Bench) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        bench.send(Role::Router, "GET", "/v1/session", &[("authorization", &bearer)], b"").await
+    }
+
+    pub(crate) async fn post(&self, bench: &Bench, path: &str, key: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
+        bench.send(Role::Router, "POST", path, &headers, body.to_string().as_bytes()).await
+    }
+
+    /// The body of a play on what `GET /v1/session` told.
+    pub(crate) fn order(view: &Value, stake_micro: u64) -> Value {
+        json!({
+            "stake_micro": stake_micro, "selection": "high", "client_seed": "ab".repeat(32),
+            "commitment": view["commitment"], "checkpoint_size": view["checkpoint_size"],
+        })
+    }
+}

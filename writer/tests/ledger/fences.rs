@@ -1,0 +1,132 @@
+//! Epochs, the second region, standing by, draining.
+
+use crate::bench::{Bench, Player, open_epoch};
+use crate::cluster::Server;
+use domicile_core::claims::PlayerSession;
+use domicile_core::ids::{GameCode, OperatorId, PlayerRef, SessionId};
+use domicile_core::money::Currency;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_later_epoch_ends_every_write_of_this_one() {
+    let bench = Bench::new().await;
+    let operator = bench.operator("acme").await;
+    let player = operator.session(&bench, "p1", "MT", "hilo-dice").await;
+    let view = player.get(&bench).await.expect(200);
+    let (round, commitment) = operator.round(&bench, "open", &["MT"]).await;
+    let order = Player::order(&view, 1_000_000);
+    let mut bet = order.clone();
+    bet["commitment"] = json!(commitment);
+    bet["checkpoint_size"] = json!(null);
+    let bets = format!("/v1/rounds/{round}/bets");
+    player.post(&bench, &bets, "before", &bet).await.expect(201);
+    open_epoch(&bench.admin, 2).await;
+    let before = "SELECT (SELECT count(*) FROM ledger.bet) + (SELECT count(*) FROM ledger.request)";
+    let rows = bench.count(before).await;
+    let refused = [
+        player.post(&bench, "/v1/plays", "k", &order).await,
+        player.post(&bench, &bets, "k", &bet).await,
+        operator.end(&bench, &round, "close", "close").await,
+        operator
+            .send(
+                &bench,
+                "POST",
+                &format!("/operator/v1/sessions/{}/revoke", player.session),
+                &json!({}),
+            )
+            .await,
+    ];
+    for answer in refused {
+        assert_eq!((answer.status, answer.code()), (503, "epoch-fenced".into()));
+    }
+    assert_eq!(bench.count(before).await, rows);
+    assert_eq!(bench.count("SELECT next_position::bigint FROM ledger.chain").await, 0);
+}
+
+#[tokio::test]
+async fn without_the_second_region_nothing_is_told() {
+    let bench = Bench::new().await;
+    let operator = bench.operator("acme").await;
+    let player = operator.session(&bench, "p1", "MT", "hilo-dice").await;
+    let view = player.get(&bench).await.expect(200);
+    let order = Player::order(&view, 1_000_000);
+    player.post(&bench, "/v1/plays", "told", &order).await.expect(201);
+    let mut standby = Server::standby_of(&bench.server, "b").await;
+    bench.server.require_standby("b").await;
+    player.post(&bench, "/v1/plays", "both", &order).await.expect(201);
+    standby.stop();
+    let (fresh, repeated, seen) = tokio::join!(
+        player.post(&bench, "/v1/plays", "new", &order),
+        player.post(&bench, "/v1/plays", "told", &order),
+        player.get(&bench),
+    );
+    for answer in [fresh, repeated, seen] {
+        assert_ne!(answer.status / 100, 2, "{answer:?}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(!text.contains("seed") && !text.contains("receipt"), "{text}");
+    }
+    standby.start().await;
+    let told = retry(&bench, &player, "told", &order).await;
+    assert!(told.replayed);
+    let fresh = retry(&bench, &player, "new", &order).await;
+    let again = player.post(&bench, "/v1/plays", "new", &order).await;
+    assert_eq!(fresh.body, again.body);
+    assert_eq!(bench.count("SELECT count(*) FROM ledger.bet").await, 3, "each key once");
+}
+
+async fn retry(
+    bench: &Bench,
+    player: &Player,
+    key: &str,
+    order: &serde_json::Value,
+) -> crate::bench::Answer {
+    for _ in 0..100 {
+        let answer = player.post(bench, "/v1/plays", key, order).await;
+        if answer.status == 201 {
+            return answer;
+        }
+        assert!([503, 504].contains(&answer.status), "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the request is never answered");
+}
+
+#[tokio::test]
+async fn a_writer_that_stands_by_or_leaves_takes_nothing() {
+    let bench = Bench::new().await;
+    let operator = bench.operator("acme").await;
+    let player = operator.session(&bench, "p1", "MT", "hilo-dice").await;
+    bench.stand_by();
+    let answer = player.get(&bench).await;
+    assert_eq!((answer.status, answer.code()), (503, "not-writer".into()));
+    bench.drain.begin("test");
+    let answer = player.get(&bench).await;
+    assert_eq!((answer.status, answer.code()), (503, "writer-draining".into()));
+}
+
+#[tokio::test]
+async fn tokens_of_no_session_and_of_other_places_are_refused() {
+    let bench = Bench::new().await;
+    bench.operator("acme").await;
+    let session = PlayerSession {
+        operator: OperatorId::parse("acme").unwrap(),
+        player: PlayerRef::parse("p1").unwrap(),
+        session: SessionId(bench.engine.ids.uuid_v7()),
+        game: GameCode::parse("hilo-dice").unwrap(),
+        currency: Currency::parse("EUR").unwrap(),
+    };
+    let player =
+        |code: &str| Player { session: String::new(), token: bench.token(&session, code, 600) };
+    let answer = player("MT").get(&bench).await;
+    assert_eq!(answer.code(), "session-revoked", "no such session");
+    let order = json!({
+        "stake_micro": 1, "selection": "high", "client_seed": "ab".repeat(32),
+        "commitment": "ab".repeat(32), "checkpoint_size": 1,
+    });
+    let answer = player("FR").post(&bench, "/v1/plays", "k", &order).await;
+    assert_eq!(answer.code(), "jurisdiction-unknown");
+    bench.clock.advance(Duration::from_secs(700));
+    let answer = player("MT").get(&bench).await;
+    assert_eq!(answer.code(), "session-revoked", "a fresh token is read at the new time");
+}
