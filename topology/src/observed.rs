@@ -81,7 +81,7 @@ pub struct PostgresStatus {
 /// A replication process that was stopped, not ended: it holds its connection open and moves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StalledProcess {
-    /// `walsender` or `walreceiver`.
+    /// What it calls itself: `walsender …`, `walreceiver …`, a session.
     pub process: String,
     /// Its process id.
     pub pid: u32,

@@ -31,7 +31,7 @@ impl Database {
     /// Loads the certificates, if Postgres speaks TLS.
     pub(crate) fn new(tls: Option<&domicile_service::config::TlsFiles>) -> Result<Self, Error> {
         let load = |files| {
-            let tls = ClientTls::load(files);
+            let tls = ClientTls::load(files).inspect(ClientTls::watch);
             tls.map_err(|error| Error::step("load Postgres' certificates", error))
         };
         Ok(Self { tls: tls.map(load).transpose()? })

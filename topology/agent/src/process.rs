@@ -45,13 +45,18 @@ fn runs(pid: i32, program: &str) -> bool {
     exe.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(program))
 }
 
-/// What a process calls itself, such as `walsender domicile_replication 10.0.0.2(5122) streaming`.
+/// What a server process calls itself, such as `walsender domicile_replication 10.0.0.2(5122) streaming`.
 pub(crate) fn title(pid: Pid) -> String {
     let file = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
     let bytes = std::fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.trim_end_matches(['\0', ' ']).replace('\0', " ");
-    text.strip_prefix("postgres: ").unwrap_or(&text).chars().take(80).collect()
+    own_title(&String::from_utf8_lossy(&bytes))
+}
+
+// Postgres writes `postgres: <cluster name>: <title>`; the postmaster keeps its command line.
+fn own_title(command_line: &str) -> String {
+    let text = command_line.trim_end_matches(['\0', ' ']).replace('\0', " ");
+    let title = text.strip_prefix("postgres: ").and_then(|rest| rest.split_once(": "));
+    title.map_or(text.as_str(), |(_cluster, title)| title).chars().take(80).collect()
 }
 
 /// Sends a signal; a process that is gone meanwhile is fine.
@@ -65,6 +70,13 @@ pub(crate) fn signal(living: Living, signal: Signal) {
 mod tests {
     use super::*;
     use std::process::Command;
+
+    #[test]
+    fn titles_are_free_of_the_cluster_name() {
+        let sender = "postgres: ledger-a: walsender repl 10.0.0.2(1) streaming 0/3\0\0\0";
+        assert_eq!(own_title(sender), "walsender repl 10.0.0.2(1) streaming 0/3");
+        assert_eq!(own_title("/bin/postgres\0-D\0/data\0"), "/bin/postgres -D /data");
+    }
 
     #[test]
     fn only_living_processes_of_the_folder_count() {

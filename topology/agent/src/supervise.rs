@@ -37,6 +37,8 @@ pub async fn leave(agent: &Agent) {
         tracing::info!("leaving postgres running");
         return;
     }
+    // A running operation gets its bounded chance to end first.
+    let _turn = agent.turn().await;
     match agent.postmaster.stop(StopMode::Fast).await {
         Ok(true) => tracing::info!("postgres stopped"),
         Ok(false) => {}

@@ -18,9 +18,11 @@ use crate::settings::DATABASE;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Postgres starts its copying worker at most once in 10 s: asking more often is useless.
-const FIRST_NUDGE: Duration = Duration::from_secs(11);
-/// The longest time between two restarts of the copying worker: a slot whose reader is away never gets ready.
-const LONGEST_NUDGE: Duration = Duration::from_mins(5);
+const EAGER_NUDGE: Duration = Duration::from_secs(11);
+/// Eager restarts of the worker before it is left to itself more: a slot whose reader is away never gets ready.
+const EAGER_NUDGES: u32 = 10;
+/// Time between the later restarts.
+const LATER_NUDGE: Duration = Duration::from_mins(5);
 /// How long copying is switched off for the worker to notice.
 const WORKER_PAUSE: Duration = Duration::from_millis(300);
 
@@ -59,44 +61,58 @@ fn report(status: &NodeStatus, check: &Check) {
     let unready = status.slots.iter().filter(|slot| !slot.ready).count();
     metrics::gauge!("domicile_agent_postgres_up").set(flag(up));
     metrics::gauge!("domicile_agent_postgres_primary").set(flag(primary));
-    metrics::gauge!("domicile_agent_sync_standbys").set(count(synchronous));
-    metrics::gauge!("domicile_agent_slots_unready").set(count(unready));
-    metrics::gauge!("domicile_agent_stalled_processes").set(count(status.postgres.stalled.len()));
+    metrics::gauge!("domicile_agent_sync_standbys").set(gauge(synchronous));
+    metrics::gauge!("domicile_agent_slots_unready").set(gauge(unready));
+    metrics::gauge!("domicile_agent_stalled_processes").set(gauge(status.postgres.stalled.len()));
+    for standby in &status.replication {
+        if let (Some(member), Some(lag_bytes)) = (&standby.member, standby.lag_bytes) {
+            let node = member.node.to_string();
+            metrics::gauge!("domicile_agent_standby_lag_bytes", "standby" => node)
+                .set(gauge(lag_bytes));
+        }
+    }
+    for slot in status.slots.iter().filter(|slot| is_subscription(slot)) {
+        if let Some(lag_bytes) = slot.lag_bytes {
+            let name = slot.name.clone();
+            metrics::gauge!("domicile_agent_slot_lag_bytes", "slot" => name).set(gauge(lag_bytes));
+        }
+    }
     for subscription in &status.subscriptions {
         let name = subscription.name.clone();
         metrics::gauge!("domicile_agent_subscription_apply_errors", "subscription" => name)
-            .set(count(usize::try_from(subscription.apply_errors).unwrap_or(usize::MAX)));
+            .set(gauge(subscription.apply_errors));
     }
 }
 
-fn count(items: usize) -> f64 {
-    f64::from(u32::try_from(items).unwrap_or(u32::MAX))
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; beyond 8 PiB nobody counts bytes"
+)]
+fn gauge(number: impl TryInto<u64>) -> f64 {
+    number.try_into().unwrap_or(u64::MAX) as f64
 }
 
 /// When the copying worker is restarted next.
 #[derive(Debug, Default)]
 struct Nudge {
-    unready_since: Option<Instant>,
-    delay: Option<Duration>,
+    waiting_since: Option<Instant>,
+    made: u32,
 }
 
 impl Nudge {
-    // True when it is time; each time doubles the delay, and readiness resets it.
+    // True when it is time; readiness starts the count anew.
     fn due(&mut self, unready: bool) -> bool {
         if !unready {
             *self = Self::default();
             return false;
         }
-        let since = *self.unready_since.get_or_insert_with(Instant::now);
-        let delay = self.delay.unwrap_or(FIRST_NUDGE);
-        if since.elapsed() < delay {
-            return false;
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let delay = if self.made < EAGER_NUDGES { EAGER_NUDGE } else { LATER_NUDGE };
+        let due = since.elapsed() >= delay;
+        if due {
+            *self = Self { waiting_since: Some(Instant::now()), made: self.made + 1 };
         }
-        *self = Self {
-            unready_since: Some(Instant::now()),
-            delay: Some((delay * 2).min(LONGEST_NUDGE)),
-        };
-        true
+        due
     }
 }
 
@@ -146,15 +162,15 @@ mod tests {
         let mut nudge = Nudge::default();
         let mut at = Vec::new();
         let begun = Instant::now();
-        while at.len() < 3 {
+        while begun.elapsed() < Duration::from_secs(500) {
             if nudge.due(true) {
                 at.push(begun.elapsed().as_secs());
             }
             sleep(PERIOD).await;
         }
-        assert_eq!(at, [11, 33, 77]);
+        assert_eq!(at, [11, 22, 33, 44, 55, 66, 77, 88, 99, 110, 410]);
         assert!(!nudge.due(false));
-        sleep(FIRST_NUDGE).await;
+        sleep(EAGER_NUDGE).await;
         assert!(!nudge.due(true), "counted anew");
     }
 }

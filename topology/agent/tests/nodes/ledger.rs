@@ -8,7 +8,7 @@ use domicile_core::error::Code;
 use domicile_topology::agent_api::{CloneRequest, Role, StopRequest, SyncRequest};
 use domicile_topology::member::Member;
 use domicile_topology::observed::PostgresState;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 fn from_a() -> CloneRequest {
@@ -60,6 +60,18 @@ fn a_ledger_is_made_cloned_and_synchronous() {
         assert_eq!(standby.postgres.state, PostgresState::Standby);
         assert_eq!(standby.postgres.receiving, Some(true));
         assert_eq!(standby.postgres.member, Some(member.clone()));
+
+        // A stopped walsender holds every commit; the status names it.
+        let sender = "select pid from pg_stat_replication where state = 'streaming'";
+        let sender = a.connect().await.query_one(sender, &[]).await.unwrap();
+        let sender = Pid::from_raw(sender.get(0)).unwrap();
+        kill_process(sender, Signal::STOP).unwrap();
+        let stalled = a.status_until("the stopped process is seen", |status| {
+            status.postgres.stalled.iter().any(|process| process.process.starts_with("walsender"))
+        });
+        assert_eq!(stalled.await.postgres.stalled.len(), 1);
+        kill_process(sender, Signal::CONT).unwrap();
+        a.status_until("it moves on", |status| status.postgres.stalled.is_empty()).await;
 
         let again = a.agent.sync(&SyncRequest { member: Some(member) }).await.unwrap();
         assert!(!again.changed, "a second sync finds it done");

@@ -4,9 +4,10 @@ use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
 use domicile_postgres::Connection;
 use domicile_topology::agent_api::{
-    EpochOpenRequest, StopRequest, SubscriptionAction, SubscriptionsRequest, SyncRequest,
+    CloneRequest, EpochOpenRequest, StopRequest, SubscriptionAction, SubscriptionsRequest,
+    SyncRequest,
 };
-use domicile_topology::observed::PostgresState;
+use domicile_topology::observed::{PostgresState, StandbyStatus};
 
 use crate::cluster::{Cluster, Node, run, until};
 use crate::ledger::{make_sync, pair};
@@ -90,6 +91,9 @@ fn a_reader_gets_its_own_rows_and_follows_the_writer() {
         assert_eq!(rows(&mt_rows).await, own("MT", 2), "nothing is deleted unasked");
         assert_eq!(subscribe(&mt, &["MT"]).await, SubscriptionAction::Reseeded);
         until("MT has its rows again", async || rows(&mt_rows).await == own("MT", 3)).await;
+
+        // The old primary comes back as a standby of the new one, under a new joining.
+        rejoin(&cluster, &a, &b).await;
     });
 }
 
@@ -117,6 +121,26 @@ async fn hand_over(cluster: &Cluster, a: &Node, b: &Node) {
     assert_eq!(refused.code(), Code::NodeState, "commits still wait for nobody's name: {refused}");
     b.agent.sync(&SyncRequest { member: None }).await.unwrap();
     open_epoch(b, 2).await;
+}
+
+async fn rejoin(cluster: &Cluster, a: &Node, b: &Node) {
+    let source_node = "ledger-b".parse().unwrap();
+    let mut request = CloneRequest { source_node, discard_existing: false };
+    let kept = a.agent.copy_from(&request).await.unwrap_err();
+    assert_eq!(kept.code(), Code::NodeState, "data is not discarded unasked: {kept}");
+    request.discard_existing = true;
+    cluster.control.name("ledger-a", 2, None);
+    let kept = a.agent.copy_from(&request).await.unwrap_err();
+    assert_eq!(kept.code(), Code::NodeState, "not on the node the record names: {kept}");
+    cluster.control.name("ledger-b", 2, None);
+    let member = a.agent.copy_from(&request).await.unwrap().member;
+    b.agent.sync(&SyncRequest { member: Some(member.clone()) }).await.unwrap();
+    cluster.control.name("ledger-b", 2, Some(&member));
+    b.status_until("writes succeed in two regions", |status| {
+        status.standby(&member).is_some_and(StandbyStatus::is_synchronous)
+            && status.probe.is_some_and(|probe| probe.ok)
+    })
+    .await;
 }
 
 async fn lose_slot(reader: &Node, ledger: &Connection) {
