@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use domicile_core::error::Code;
 use std::fmt::Write as _;
 use std::path::Path;

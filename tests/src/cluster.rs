@@ -197,7 +197,7 @@ impl Drop for Cluster {
 /// The CLI beside the test's own binary, for the given state folder.
 fn domicile(state: &Path) -> Command {
     let mut command = Command::new(binary("domicile"));
-    command.arg("--state").arg(state);
+    command.env("DOMICILE_STATE", state);
     command
 }
 
