@@ -21,7 +21,7 @@ pub enum BundleError {
     #[error("the file is larger than 1 MiB")]
     TooLarge,
     /// Not the JSON of this format.
-    #[error("not the JSON of this format: {0}")]
+    #[error("not the JSON of this format")]
     Malformed(#[from] serde_json::Error),
 }
 

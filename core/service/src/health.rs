@@ -39,7 +39,8 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// No checks yet; ready unless draining.
+    /// No checks yet, and so not ready: a process that starts its admin listener first is not taken for one that is
+    /// done starting.
     pub fn new(drain: Drain) -> Self {
         Self { checks: Arc::default(), drain }
     }
@@ -57,7 +58,8 @@ impl Readiness {
         let serving = !self.drain.has_begun();
         let detail = if serving { "serving" } else { "draining" };
         checks.insert("drain", CheckState { ok: serving, detail: detail.to_owned() });
-        ReadyReport { ready: checks.values().all(|check| check.ok), checks }
+        let known = checks.len() > 1;
+        ReadyReport { ready: known && checks.values().all(|check| check.ok), checks }
     }
 
     /// Whether every check passes and the process is not draining.
@@ -119,6 +121,7 @@ mod tests {
     async fn ready_only_when_every_check_passes_and_not_draining() {
         let drain = Drain::new(DrainLimits::default());
         let readiness = Readiness::new(drain.clone());
+        assert!(!readiness.is_ready(), "nobody has said anything yet");
         let (database, topology) = (readiness.check("database"), readiness.check("topology"));
         assert!(!readiness.is_ready(), "red until first told otherwise");
         database.pass("connected");

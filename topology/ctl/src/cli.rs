@@ -11,20 +11,17 @@ const EXIT_CODES: &str =
 #[derive(Debug, Parser)]
 #[command(name = "domicile", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub(crate) struct Cli {
+    /// State folder of the local topology [default: /var/lib/domicile for root, else ~/.local/state/domicile]
+    #[arg(long, value_name = "DIR", env = "DOMICILE_STATE", global = true)]
+    pub(crate) state: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// The state folder of a local topology.
-#[derive(Debug, Args)]
-pub(crate) struct StateArg {
-    /// State folder of the local topology [default: /var/lib/domicile for root, else ~/.local/state/domicile]
-    #[arg(long, value_name = "DIR", env = "DOMICILE_STATE")]
-    pub(crate) state: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Play rounds on a fresh topology and check every proof offline: the whole path, once
+    Demo(DemoArgs),
     /// Start a whole topology on this machine; run again, it completes what is missing
     Up(UpArgs),
     /// Stop everything that `up` started
@@ -58,12 +55,23 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the topology running and its data in place
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// The topology document [default: three regions, jurisdictions MT, DE and GB, ports 7100-7199]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) topology: Option<PathBuf>,
+    /// Plays of each player, besides the shared round
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) plays: u32,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// The topology document [default: three regions, jurisdictions MT, DE and GB, ports 7100-7199]
     #[arg(long, value_name = "FILE")]
     pub(crate) topology: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) state: StateArg,
     /// Only make the folder of this node and start its processes; the cluster's steps are left to another `up`
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Option<String>,
@@ -71,8 +79,6 @@ pub(crate) struct UpArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DownArgs {
-    #[command(flatten)]
-    pub(crate) state: StateArg,
     /// Delete the state folder too: data, keys, logs
     #[arg(long)]
     pub(crate) purge: bool,
@@ -80,8 +86,6 @@ pub(crate) struct DownArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    #[command(flatten)]
-    pub(crate) state: StateArg,
     /// One JSON document, for programs
     #[arg(long)]
     pub(crate) json: bool,
@@ -94,14 +98,10 @@ pub(crate) struct StatusArgs {
 pub(crate) struct NodeArgs {
     /// A node (`writer-mt`) or one of its processes (`reader-mt/agent`, `ledger-mt/postgres`)
     pub(crate) node: String,
-    #[command(flatten)]
-    pub(crate) state: StateArg,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
-    #[command(flatten)]
-    pub(crate) state: StateArg,
     /// What was applied, as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -179,8 +179,6 @@ pub(crate) enum OperatorCommand {
 pub(crate) struct OperatorCreateArgs {
     /// The operator's id, a lower-case slug
     pub(crate) id: String,
-    #[command(flatten)]
-    pub(crate) state: StateArg,
     /// Its name for people [default: the id]
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -214,8 +212,6 @@ pub(crate) enum TokenCommand {
         /// Minutes it is valid, at most 60
         #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
         minutes: u64,
-        #[command(flatten)]
-        state: StateArg,
     },
 }
 

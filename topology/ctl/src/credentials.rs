@@ -77,11 +77,10 @@ pub(crate) struct NewCredential {
 }
 
 /// `domicile operator`.
-pub(crate) async fn operator(command: OperatorCommand) -> Result<u8> {
+pub(crate) async fn operator(layout: &Layout, command: OperatorCommand) -> Result<u8> {
     let OperatorCommand::Create(args) = command;
-    let layout = Layout::locate(args.state.state.as_deref())?;
     let json = args.json;
-    let credential = create_operator(&layout, wanted(args)).await?;
+    let credential = create_operator(layout, wanted(args)).await?;
     if json {
         term::json(&credential)?;
     } else {
@@ -126,9 +125,8 @@ pub(crate) async fn create_operator(
 }
 
 /// `domicile token`.
-pub(crate) fn token(command: TokenCommand) -> Result<u8> {
-    let TokenCommand::Inspector { jurisdiction, subject, minutes, state } = command;
-    let layout = Layout::locate(state.state.as_deref())?;
+pub(crate) fn token(layout: &Layout, command: TokenCommand) -> Result<u8> {
+    let TokenCommand::Inspector { jurisdiction, subject, minutes } = command;
     let topology = layout.topology()?;
     let jurisdiction = Jurisdiction::parse(&jurisdiction)?;
     if !topology.jurisdictions.iter().any(|policy| policy.code == jurisdiction) {

@@ -24,16 +24,15 @@ const ENDING: [&[Part]; 4] =
     [&[Part::Router], &[Part::Writer, Part::Reader], &[Part::Agent], &[Part::Etcd]];
 
 /// `domicile down`.
-pub(crate) async fn run(args: DownArgs) -> Result<u8> {
-    let layout = Layout::locate(args.state.state.as_deref())?;
+pub(crate) async fn run(layout: &Layout, args: &DownArgs) -> Result<u8> {
     if !layout.topology_path().exists() {
         term::note(format_args!("nothing is up in {}", layout.root().display()))?;
         return Ok(0);
     }
     let steps = Steps::start();
-    let clean = all(&layout, &steps).await?;
+    let clean = all(layout, &steps).await?;
     if args.purge {
-        purge(&layout)?;
+        purge(layout)?;
         term::note(format_args!("deleted {}", layout.root().display()))?;
     }
     Ok(u8::from(!clean))
@@ -65,17 +64,23 @@ pub(crate) fn purge(layout: &Layout) -> Result<()> {
     std::fs::remove_dir_all(root).with_context(|| format!("cannot delete {}", root.display()))
 }
 
-/// SIGTERM to all of the group at once, then SIGKILL to those that outstay their time.
+/// SIGTERM to all of the group (to etcd members in turn), then SIGKILL to those that outstay their time.
 async fn end(layout: &Layout, group: &[UnitName]) -> Result<(String, bool)> {
     let mut running = Vec::new();
     for name in group {
         if let Some(process) = layout.process(name)? {
-            process.signal(Signal::TERM)?;
+            if name.part != Part::Etcd {
+                process.signal(Signal::TERM)?;
+            }
             running.push((name, process));
         }
     }
     let mut killed = Vec::new();
     for (name, process) in &running {
+        // A member hands its leadership on before it ends, so members end one after the other.
+        if name.part == Part::Etcd {
+            process.signal(Signal::TERM)?;
+        }
         if !process.gone_within(DRAIN_WITHIN).await {
             kill_hard(*process).await?;
             killed.push(name.to_string());
@@ -116,8 +121,8 @@ async fn kill_hard(process: Started) -> Result<()> {
 }
 
 /// `domicile start NODE`.
-pub(crate) async fn start(args: NodeArgs) -> Result<u8> {
-    let local = Local::open(Layout::locate(args.state.state.as_deref())?)?;
+pub(crate) async fn start(layout: Layout, args: &NodeArgs) -> Result<u8> {
+    let local = Local::open(layout)?;
     let units = unit::select(&local.topology, &args.node)?;
     let agents = Agents::new(&local.layout)?;
     let steps = Steps::start();
@@ -130,19 +135,17 @@ pub(crate) async fn start(args: NodeArgs) -> Result<u8> {
 }
 
 /// `domicile stop NODE`.
-pub(crate) async fn stop(args: NodeArgs) -> Result<u8> {
-    let layout = Layout::locate(args.state.state.as_deref())?;
-    let names = names(&layout, &args.node)?;
+pub(crate) async fn stop(layout: &Layout, args: &NodeArgs) -> Result<u8> {
+    let names = names(layout, &args.node)?;
     let (_, clean) =
-        Steps::start().run(format_args!("stop {}", args.node), end(&layout, &names)).await?;
+        Steps::start().run(format_args!("stop {}", args.node), end(layout, &names)).await?;
     Ok(u8::from(!clean))
 }
 
 /// `domicile kill NODE`.
-pub(crate) async fn kill(args: NodeArgs) -> Result<u8> {
-    let layout = Layout::locate(args.state.state.as_deref())?;
+pub(crate) async fn kill(layout: &Layout, args: &NodeArgs) -> Result<u8> {
     let mut killed = 0_u32;
-    for name in names(&layout, &args.node)? {
+    for name in names(layout, &args.node)? {
         if let Some(process) = layout.process(&name)? {
             kill_hard(process).await?;
             killed += 1;

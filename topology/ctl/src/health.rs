@@ -17,6 +17,17 @@ pub(crate) struct Health {
     pub(crate) ready: bool,
     /// Why not; empty when ready.
     pub(crate) reason: String,
+    /// Whether it answers at all.
+    pub(crate) answers: bool,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// It takes requests.
+    Ready,
+    /// It runs and stands by.
+    Answers,
 }
 
 /// A service's `/readyz`.
@@ -47,19 +58,34 @@ pub(crate) async fn look(client: &HttpClient, unit: &Unit) -> Health {
     };
     let request = match http::Request::get(&url).body(Bytes::new()) {
         Ok(request) => request,
-        Err(error) => return Health { ready: false, reason: error.to_string() },
+        Err(error) => return Health::silent(error.to_string()),
     };
     match client.within_ms(LOOK_TIMEOUT_MS).send(request).await {
         Ok(answer) => read(answer.body()),
-        Err(error) => Health { ready: false, reason: chain(&error) },
+        Err(error) => Health::silent(chain(&error)),
     }
 }
 
-/// Waits until the process is ready.
-pub(crate) async fn ready(client: &HttpClient, unit: &Unit, limit: Duration) -> Result<()> {
+impl Health {
+    fn silent(reason: String) -> Self {
+        Self { ready: false, reason, answers: false }
+    }
+}
+
+/// Waits until the process has reached the goal.
+pub(crate) async fn reach(
+    client: &HttpClient,
+    unit: &Unit,
+    goal: Goal,
+    limit: Duration,
+) -> Result<()> {
     wait::until(format_args!("{} ready", unit.name), limit, || async {
         let health = look(client, unit).await;
-        if health.ready { Look::Done(()) } else { Look::NotYet(health.reason) }
+        if health.ready || (goal == Goal::Answers && health.answers) {
+            Look::Done(())
+        } else {
+            Look::NotYet(health.reason)
+        }
     })
     .await
 }
@@ -69,11 +95,13 @@ fn read(body: &[u8]) -> Health {
         let failing = report.checks.iter().filter(|(_, check)| !check.ok);
         let reasons: Vec<String> =
             failing.map(|(name, check)| format!("{name}: {}", check.detail)).collect();
-        return Health { ready: report.ready, reason: reasons.join("; ") };
+        return Health { ready: report.ready, reason: reasons.join("; "), answers: true };
     }
     match serde_json::from_slice::<EtcdHealth>(body) {
-        Ok(etcd) if etcd.health == "true" => Health { ready: true, reason: String::new() },
-        _ => Health { ready: false, reason: "it answers, but not with a health report".into() },
+        Ok(etcd) if etcd.health == "true" => {
+            Health { ready: true, reason: String::new(), answers: true }
+        }
+        _ => Health::silent("it answers, but not with a health report".into()),
     }
 }
 
@@ -84,7 +112,10 @@ mod tests {
     #[test]
     fn a_process_says_in_its_own_words_why_it_is_not_ready() {
         let body = br#"{"ready":false,"checks":{"lag":{"ok":false,"detail":"9 s behind"},"tls":{"ok":true,"detail":""}}}"#;
-        assert_eq!(read(body), Health { ready: false, reason: "lag: 9 s behind".into() });
+        assert_eq!(
+            read(body),
+            Health { ready: false, reason: "lag: 9 s behind".into(), answers: true }
+        );
         assert!(read(br#"{"health":"true"}"#).ready);
         assert!(!read(br#"{"health":"false"}"#).ready);
         assert!(!read(b"<html>").ready);

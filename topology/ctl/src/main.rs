@@ -6,6 +6,7 @@
 mod agents;
 mod cli;
 mod credentials;
+mod demo;
 mod down;
 mod files;
 mod health;
@@ -28,6 +29,7 @@ mod wait;
 use anyhow::{Context, Result};
 use clap::Parser;
 use cli::{Cli, Command};
+use layout::Layout;
 use std::process::ExitCode;
 
 /// The command failed, or what it looked at is not as it should be.
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match run(cli.command) {
+    match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => match term::note(format_args!("domicile: {error:#}")) {
             Ok(()) | Err(_) => ExitCode::from(FAILED),
@@ -52,26 +54,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<u8> {
+fn run(Cli { state, command }: Cli) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let layout = || Layout::locate(state.as_deref());
     runtime.block_on(async {
         match command {
-            Command::Up(args) => up::run(args).await,
-            Command::Down(args) => down::run(args).await,
-            Command::Status(args) => status::run(args).await,
-            Command::Start(args) => down::start(args).await,
-            Command::Stop(args) => down::stop(args).await,
-            Command::Kill(args) => down::kill(args).await,
-            Command::Migrate(args) => migrate::run(args).await,
+            Command::Demo(args) => demo::run(state.as_deref(), args).await,
+            Command::Up(args) => up::run(layout()?, args).await,
+            Command::Down(args) => down::run(&layout()?, &args).await,
+            Command::Status(args) => status::run(&layout()?, &args).await,
+            Command::Start(args) => down::start(layout()?, &args).await,
+            Command::Stop(args) => down::stop(&layout()?, &args).await,
+            Command::Kill(args) => down::kill(&layout()?, &args).await,
+            Command::Migrate(args) => migrate::run(&layout()?, &args).await,
             Command::Topology(command) => topology_check::run(command),
             Command::Pki(command) => credentials::pki(command),
             Command::Keys(args) => credentials::keys(&args),
-            Command::Operator(command) => credentials::operator(command).await,
-            Command::Token(command) => credentials::token(command),
+            Command::Operator(command) => credentials::operator(&layout()?, command).await,
+            Command::Token(command) => credentials::token(&layout()?, command),
             Command::Verify(args) => verify::run(&args),
         }
     })

@@ -23,11 +23,10 @@ pub(crate) struct Migrated {
 }
 
 /// The command.
-pub(crate) async fn run(args: MigrateArgs) -> Result<u8> {
-    let layout = Layout::locate(args.state.state.as_deref())?;
+pub(crate) async fn run(layout: &Layout, args: &MigrateArgs) -> Result<u8> {
     let topology = layout.topology()?;
-    let agents = Agents::new(&layout)?;
-    let record = Cluster::connect(&topology, &layout)?.record().await?;
+    let agents = Agents::new(layout)?;
+    let record = Cluster::connect(&topology, layout)?.record().await?;
     let record =
         record.context("the cluster has no control record yet; `domicile up` makes one")?;
     let done = all(&topology, &agents, &record.writer_node).await?;

@@ -232,6 +232,7 @@ pub(crate) fn etcd_arguments(topology: &Topology, name: &UnitName) -> Result<Vec
         // Losing a leader costs nothing but control-plane changes, so be patient on a busy machine.
         ("heartbeat-interval", "250".into()),
         ("election-timeout", "2500".into()),
+        ("enable-grpc-gateway", "false".into()),
         ("auto-compaction-mode", "periodic".into()),
         ("auto-compaction-retention", "1h".into()),
         ("logger", "zap".into()),

@@ -36,6 +36,7 @@ async fn work_in_flight_finishes_and_nothing_new_is_taken() {
     let routes = slow(Duration::from_millis(1_200));
     let server = Server::start(tls, ListenerLimits::default(), limits, routes).await;
     let readiness = Readiness::new(server.drain.clone());
+    readiness.check("work").pass("can be done");
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
     let admin = admin::start(LOCAL, &readiness, metrics, Router::new()).await.unwrap();
 

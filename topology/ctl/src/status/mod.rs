@@ -69,11 +69,10 @@ pub(crate) struct Service {
 }
 
 /// The command; 1 when something is wrong.
-pub(crate) async fn run(args: StatusArgs) -> Result<u8> {
-    let layout = Layout::locate(args.state.state.as_deref())?;
+pub(crate) async fn run(layout: &Layout, args: &StatusArgs) -> Result<u8> {
     let topology = layout.topology()?;
-    let agents = Agents::new(&layout)?;
-    let control = Cluster::connect(&topology, &layout)?;
+    let agents = Agents::new(layout)?;
+    let control = Cluster::connect(&topology, layout)?;
     loop {
         let report = observe(&topology, &agents, &control).await;
         if args.json {
@@ -87,6 +86,11 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8> {
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
+}
+
+/// The report as a person reads it.
+pub(crate) fn page(report: &Report, topology: &Topology) -> String {
+    page::render(report, topology)
 }
 
 /// Asks everybody once.

@@ -11,7 +11,7 @@ pub(crate) use cluster::Cluster;
 use crate::agents::Agents;
 use crate::cli::UpArgs;
 use crate::files::{self, MODE_PUBLIC};
-use crate::health;
+use crate::health::{self, Goal};
 use crate::keys::KeyFolder;
 use crate::layout::{self, Layout};
 use crate::pki::{Authority, CERTIFICATE_DAYS, Subject};
@@ -42,8 +42,7 @@ pub(crate) struct Local {
 }
 
 /// The command.
-pub(crate) async fn run(args: UpArgs) -> Result<u8> {
-    let layout = Layout::locate(args.state.state.as_deref())?;
+pub(crate) async fn run(layout: Layout, args: UpArgs) -> Result<u8> {
     let steps = Steps::start();
     let topology = document(args.topology.as_deref())?;
     if let Some(node) = args.only {
@@ -186,7 +185,8 @@ impl Local {
 
     /// Waits until the process is ready; when it has ended instead, shows the end of its log.
     pub(crate) async fn ready(&self, unit: &Unit, agents: &Agents) -> Result<()> {
-        let waiting = health::ready(agents.client(), unit, READY_WITHIN);
+        let goal = if self.stands_by(unit).await? { Goal::Answers } else { Goal::Ready };
+        let waiting = health::reach(agents.client(), unit, goal, READY_WITHIN);
         tokio::pin!(waiting);
         loop {
             tokio::select! {
@@ -199,6 +199,15 @@ impl Local {
                 }
             }
         }
+    }
+
+    /// A writer outside the region that the control record names runs, and takes no requests.
+    async fn stands_by(&self, unit: &Unit) -> Result<bool> {
+        if unit.name.part != Part::Writer {
+            return Ok(false);
+        }
+        let record = Cluster::connect(&self.topology, &self.layout)?.record().await?;
+        Ok(record.is_some_and(|record| record.writer_region != unit.region))
     }
 
     fn program(&self, unit: &Unit) -> Result<Program> {
@@ -217,17 +226,24 @@ impl Local {
 }
 
 /// Where to go on from here.
-fn addresses(local: &Local) -> Result<()> {
+pub(crate) fn addresses(local: &Local) -> Result<()> {
     let ca = local.layout.operator_tls().join("ca.pem");
-    term::say("\nWays in (HTTPS; trust the authority in the last line):")?;
-    for router in &local.topology.routers {
-        term::say(format_args!("  {:<12} {}", router.region, router.endpoint))?;
-    }
-    for reader in &local.topology.readers {
-        term::say(format_args!(
-            "  {:<12} {}/verify   proofs in the browser",
-            reader.region, reader.endpoint
-        ))?;
-    }
-    term::say(format_args!("  authority    {}", ca.display()))
+    let rows: Vec<Vec<String>> = local
+        .topology
+        .routers
+        .iter()
+        .map(|router| {
+            vec![
+                router.region.to_string(),
+                router.endpoint.to_string(),
+                format!("{}/verify", router.endpoint),
+            ]
+        })
+        .collect();
+    term::say(format_args!(
+        "\n{}",
+        term::table(&["region", "API", "check a proof in the browser"], &rows)
+    ))?;
+    term::say(format_args!("\ntrust        {}", ca.display()))?;
+    term::say(format_args!("public keys  {}", local.layout.topology_path().display()))
 }

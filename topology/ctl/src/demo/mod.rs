@@ -1,0 +1,139 @@
+//! `domicile demo`: the main job, once, through the front doors.
+//!
+//! An operator and its players talk to the routers over HTTPS, without a certificate, like anybody outside. Every bundle
+//! and opening they fetch is written to a file and checked offline against the keys of the published topology; what the
+//! proof says is compared with what the player was told. Any difference ends the demo with an error.
+
+mod operator;
+mod outside;
+mod play;
+mod summary;
+
+use crate::agents::Agents;
+use crate::cli::DemoArgs;
+use crate::credentials::{self, NewOperator};
+use crate::down;
+use crate::files;
+use crate::layout::Layout;
+use crate::status;
+use crate::term::{self, Steps};
+use crate::up::{self, Cluster, Local};
+use anyhow::{Context, Result, bail};
+use domicile_core::games;
+use domicile_core::ids::Jurisdiction;
+use domicile_topology::Topology;
+use operator::Operator;
+use outside::Outside;
+use play::{Player, Proven};
+use std::path::Path;
+
+/// The operator of the demo.
+const OPERATOR: &str = "meridian";
+/// Most jurisdictions that players are made for.
+const PLAYERS_MAX: usize = 8;
+
+/// The command.
+pub(crate) async fn run(state: Option<&Path>, args: DemoArgs) -> Result<u8> {
+    let topology = up::document(args.topology.as_deref())?;
+    let fresh = std::env::temp_dir().join(format!("domicile-demo-{}", std::process::id()));
+    let layout = Layout::locate(Some(state.unwrap_or(&fresh)))?;
+    if layout.topology_path().exists() {
+        bail!("{} holds a topology already; the demo starts a fresh one", layout.root().display());
+    }
+    let steps = Steps::start();
+    let result = whole(topology, &layout, &args, &steps).await;
+    if args.keep {
+        term::note(format_args!(
+            "\nstill up; `domicile down --purge --state {}` ends it",
+            layout.root().display()
+        ))?;
+        return result.map(|()| 0);
+    }
+    Steps::heading("Cleaning up")?;
+    let clean = down::all(&layout, &steps).await;
+    if let Err(error) = result {
+        term::note(format_args!("\nthe logs are kept in {}", layout.nodes().display()))?;
+        return Err(error);
+    }
+    if !clean? {
+        bail!("a process had to be killed; its logs are kept in {}", layout.nodes().display());
+    }
+    down::purge(&layout)?;
+    Ok(0)
+}
+
+async fn whole(topology: Topology, layout: &Layout, args: &DemoArgs, steps: &Steps) -> Result<()> {
+    let local = up::whole(topology, layout.clone(), steps).await?;
+    Steps::heading("Rounds")?;
+    let proven = rounds(&local, args, steps).await?;
+    Steps::heading("Result")?;
+    let agents = Agents::new(layout)?;
+    let control = Cluster::connect(&local.topology, layout)?;
+    let report = status::observe(&local.topology, &agents, &control).await;
+    term::say(summary::render(&report, &local.topology, &proven))?;
+    if !report.healthy {
+        bail!("the topology is not healthy: {}", report.problems.join("; "));
+    }
+    up::addresses(&local)?;
+    term::note(format_args!("\ndone after {}", term::elapsed(steps.total())))
+}
+
+/// The rounds of every player, then one round that they all share.
+async fn rounds(local: &Local, args: &DemoArgs, steps: &Steps) -> Result<Vec<Proven>> {
+    let topology = &local.topology;
+    let outside = Outside::new(&local.layout)?;
+    let jurisdictions: Vec<Jurisdiction> =
+        topology.jurisdictions.iter().take(PLAYERS_MAX).map(|policy| policy.code.clone()).collect();
+    let registering = register(local, &outside, &jurisdictions);
+    let operator = steps.run(format_args!("operator {OPERATOR}"), registering).await?.1;
+    let folder = local.layout.root().join("proofs");
+    files::folder(&folder, files::MODE_FOLDER_PUBLIC)?;
+
+    let mut players = Vec::new();
+    for jurisdiction in &jurisdictions {
+        let title = format!("a player in {jurisdiction} opens a session");
+        players.push(
+            steps.run(title, Player::open(topology, &outside, &operator, jurisdiction)).await?.1,
+        );
+    }
+    let mut proven = Vec::new();
+    for player in &mut players {
+        for number in 1..=args.plays {
+            let title = format!("{}: play {number}", player.jurisdiction);
+            let round = steps.run(title, player.play(number)).await?.1;
+            proven.push((player.jurisdiction.clone(), round));
+        }
+    }
+    let shared = steps.run("one round for all of them", play::shared(&operator, &players)).await?.1;
+    proven.extend(shared);
+    let mut results = Vec::new();
+    for (jurisdiction, round) in proven {
+        let player = players.iter().find(|player| player.jurisdiction == jurisdiction);
+        let player = player.context("a round without a player")?;
+        let title = format!("{jurisdiction}: proof of {} {}", round.kind, round.round);
+        results.push(steps.run(title, player.prove(topology, &folder, round)).await?.1);
+    }
+    Ok(results)
+}
+
+async fn register(
+    local: &Local,
+    outside: &Outside,
+    jurisdictions: &[Jurisdiction],
+) -> Result<(String, Operator)> {
+    let new = NewOperator {
+        id: OPERATOR.into(),
+        name: "Meridian Gaming".into(),
+        jurisdictions: jurisdictions.iter().map(ToString::to_string).collect(),
+        games: games::ALL.iter().map(|game| game.code().to_owned()).collect(),
+        allowed_origins: vec!["https://play.example".into()],
+        launch_base_url: "https://play.example/launch".into(),
+    };
+    let credential = credentials::create_operator(&local.layout, new).await?;
+    let preferred = &local.topology.failover.preferred_region;
+    let routers = &local.topology.routers;
+    let router = routers.iter().find(|router| router.region == *preferred).or(routers.first());
+    let router = router.context("the topology has no router")?;
+    let operator = Operator::new(outside.clone(), router.endpoint.to_string(), &credential)?;
+    Ok((format!("key {}", credential.key_id), operator))
+}
