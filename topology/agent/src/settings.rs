@@ -376,6 +376,18 @@ mod tests {
     }
 
     #[test]
+    fn with_certificates_the_peer_is_verified() {
+        let address = Address::parse("db.example:5432").unwrap();
+        let file = |name: &str| Path::new("/tls").join(name);
+        let tls = TlsFiles { cert: file("cert"), key: file("key"), ca: file("ca") };
+        let text = conninfo(&address, Some("sub_x"), Path::new("/p"), Some(&tls));
+        for part in ["sslmode='verify-full'", "sslrootcert='/tls/ca'", "sslcert='/tls/cert'"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(text.contains("application_name='sub_x'") && !text.contains("password"), "{text}");
+    }
+
+    #[test]
     fn a_password_with_separators_survives_the_passfile() {
         assert_eq!(render_passfile(r"a:b\c"), "*:*:*:domicile_replication:a\\:b\\\\c\n");
     }

@@ -71,7 +71,8 @@ impl Agent {
             }
             None => (current_lsn(&server).await?, None),
         };
-        tracing::info!(member = ?member.map(Member::replication_name), changed, "sync member set");
+        let name = member.map_or_else(|| "nobody".to_owned(), Member::replication_name);
+        tracing::info!(member = name, changed, "commits wait for");
         Ok(SyncAnswer { changed, member: request.member.clone(), current_lsn, confirmed_lsn })
     }
 }
