@@ -82,7 +82,7 @@ pub async fn execute(engine: &Engine, once: &Once, change: &impl Change) -> Hand
     let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
     let _turn = engine.requests.exclusive(&copies).await.map_err(crowded)?;
     for _ in 0..limits::RACE_ATTEMPTS {
-        let mut session = engine.pool.session().await?;
+        let mut session = engine.hands.session().await?;
         if let Some(stored) = requests::find(&session, &once.id).await? {
             drop(session);
             let verdict = if once.repeatable {

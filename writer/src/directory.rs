@@ -4,12 +4,12 @@
 //! [`limits::DIRECTORY_MAX_AGE`], so a revocation takes hold within it. Secrets are zeroed when forgotten.
 
 use crate::answer::Failure;
+use crate::hands::Hands;
 use crate::keys::Keys;
 use crate::ledger::operators::{self, Operator};
 use crate::limits;
 use domicile_core::error::Code;
 use domicile_core::ids::OperatorId;
-use domicile_postgres::Pool;
 use domicile_service::clock::Clock;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -49,7 +49,7 @@ pub fn seal_context(key_id: &str) -> String {
 
 /// What the ledger knows of operators.
 pub struct Directory {
-    pool: Pool,
+    hands: Hands,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
     operators: Recent<OperatorId, Arc<Operator>>,
@@ -59,10 +59,10 @@ pub struct Directory {
 
 impl Directory {
     /// An empty directory over this ledger.
-    pub fn new(pool: Pool, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(hands: Hands, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> Self {
         let (operators, credentials, origins) =
             (Recent::default(), Recent::default(), Recent::default());
-        Self { pool, keys, clock, operators, credentials, origins }
+        Self { hands, keys, clock, operators, credentials, origins }
     }
 
     /// A credential that is valid now.
@@ -77,7 +77,7 @@ impl Directory {
     }
 
     async fn read_credential(&self, key_id: String) -> Result<Arc<Credential>, Failure> {
-        let session = self.pool.session().await?;
+        let session = self.hands.session().await?;
         let sealed = operators::read_credential(&session, &key_id).await?;
         drop(session);
         let sealed = sealed.ok_or(Failure::new(Code::OperatorKeyUnknown))?;
@@ -98,7 +98,7 @@ impl Directory {
         let operator = if let Some(operator) = known {
             operator
         } else {
-            let session = self.pool.session().await?;
+            let session = self.hands.session().await?;
             let read = operators::read(&session, id).await?;
             let read = Arc::new(read.ok_or(Failure::new(Code::OperatorForbidden))?);
             self.operators.put(id.clone(), Arc::clone(&read), self.clock.monotonic());
@@ -117,7 +117,7 @@ impl Directory {
         if let Some(known) = self.origins.get(&key, self.clock.monotonic()) {
             return Ok(known);
         }
-        let session = self.pool.session().await?;
+        let session = self.hands.session().await?;
         let known = operators::origin_known(&session, origin).await?;
         self.origins.put(key, known, self.clock.monotonic());
         Ok(known)

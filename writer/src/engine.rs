@@ -7,13 +7,15 @@ use crate::answer::{Acknowledged, Failure, Handled, Verdict};
 use crate::bet;
 use crate::directory::Directory;
 use crate::gates::Gates;
+use crate::hands::Hands;
 use crate::keys::Keys;
 use crate::lane::{BatchError, Executor, JobError, Lane};
 use crate::limits;
 use crate::log::{LogHandle, LogState};
 use crate::meters::Meters;
-use crate::pending;
+use crate::pending::{CommitLook, CommitLooker};
 use crate::play;
+use crate::session::Viewer;
 use domicile_control::Known;
 use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
@@ -54,8 +56,6 @@ pub struct Engine {
     pub cluster: ClusterId,
     /// The epoch.
     pub epoch: Epoch,
-    /// Connections as `domicile_writer`.
-    pub pool: Pool,
     /// The logs.
     pub log: LogHandle,
     /// The secrets.
@@ -78,7 +78,12 @@ pub struct Engine {
     pub plays: play::Lanes,
     /// Bets of shared rounds.
     pub bets: bet::Lanes,
+    /// Sessions for requests that are transactions of their own.
+    pub hands: Hands,
+    /// What players see of their sessions.
+    pub views: Lane<Viewer>,
     fences: Lane<Fence>,
+    commits: Lane<CommitLooker>,
     coverage: Semaphore,
     region: RegionId,
     topology: watch::Receiver<Option<Known<Topology>>>,
@@ -94,20 +99,23 @@ impl Engine {
     /// Starts the lanes.
     pub fn start(parts: EngineParts) -> Self {
         let EngineParts { cluster, region, epoch, pool, log, keys, clock, ids, topology } = parts;
+        let hands = Hands::new(pool.clone());
         Self {
             plays: play::Lanes::start(&pool, epoch),
             bets: bet::Lanes::start(&pool, epoch),
+            views: Lane::start(Viewer { pool: pool.clone() }),
             fences: Lane::start(Fence { pool: pool.clone() }),
+            commits: Lane::start(CommitLooker { pool: pool.clone() }),
             sessions: Gates::new(limits::SESSION_REQUESTS),
             rounds: Gates::new(limits::ROUND_REQUESTS),
             requests: Gates::new(limits::REQUEST_COPIES),
             coverage: Semaphore::new(limits::COVERAGE_WAITERS_REQUESTS),
-            directory: Directory::new(pool.clone(), Arc::clone(&keys), Arc::clone(&clock)),
+            directory: Directory::new(hands.clone(), Arc::clone(&keys), Arc::clone(&clock)),
+            hands,
             meters: Meters::default(),
             cluster,
             region,
             epoch,
-            pool,
             log,
             keys,
             clock,
@@ -118,10 +126,7 @@ impl Engine {
 
     /// Tells what was read or refused by the ledger's state, after a commit that waited for the second region.
     pub async fn acknowledge(&self, verdict: Verdict) -> Handled {
-        self.fences.submit(verdict).await.map_err(|error| match error {
-            JobError::Raced => Failure::new(Code::Internal),
-            JobError::Failed(failure) => failure,
-        })
+        self.fences.submit(verdict).await.map_err(JobError::unraced)
     }
 
     /// Refuses a jurisdiction that this writer may not begin anything for.
@@ -166,11 +171,10 @@ impl Engine {
         let deadline = tokio::time::Instant::now() + limits::COVERAGE_WAIT;
         let not_published = Failure::new(Code::CommitmentNotPublished);
         let index = loop {
-            let session = self.pool.session().await?;
-            if let Some(index) = pending::commit_index(&session, jurisdiction, subject).await? {
+            let look = CommitLook { jurisdiction: jurisdiction.clone(), subject };
+            if let Some(index) = self.commits.submit(look).await.map_err(JobError::unraced)? {
                 break index;
             }
-            drop(session);
             if tokio::time::Instant::now() >= deadline {
                 return Err(not_published);
             }
@@ -202,6 +206,7 @@ impl Executor for Fence {
     type Job = Verdict;
     type Done = Acknowledged<Verdict>;
     const NAME: &'static str = "fence";
+    const WORKERS: usize = limits::WRITE_WORKERS;
 
     async fn run(&self, verdicts: &[Verdict]) -> Result<Vec<Acknowledged<Verdict>>, BatchError> {
         let fenced = async {

@@ -10,6 +10,7 @@ use crate::{answer::Failure, limits};
 use domicile_core::error::Code;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tracing::{Instrument, Span};
 
 /// Why a batch has no results. After the first two nothing of it is in the ledger, and perhaps one job
 /// alone is the reason, so each one runs by itself.
@@ -32,6 +33,16 @@ pub enum JobError {
     Failed(Failure),
 }
 
+impl JobError {
+    /// The failure of a job that changes nothing and so cannot race.
+    pub fn unraced(self) -> Failure {
+        match self {
+            Self::Raced => Failure::new(Code::Internal),
+            Self::Failed(failure) => failure,
+        }
+    }
+}
+
 impl BatchError {
     fn of_job(self) -> JobError {
         match self {
@@ -48,8 +59,10 @@ pub trait Executor: Send + Sync + 'static {
     /// What one job yields.
     type Done: Send + 'static;
 
-    /// The lane's name in metrics.
+    /// The lane's name in metrics and spans.
     const NAME: &'static str;
+    /// How many batches run at one time.
+    const WORKERS: usize;
 
     /// Runs all jobs in one transaction and yields one result per job, in order.
     fn run(
@@ -60,6 +73,7 @@ pub trait Executor: Send + Sync + 'static {
 
 struct Queued<E: Executor> {
     job: E::Job,
+    span: Span,
     answer: oneshot::Sender<Result<E::Done, JobError>>,
 }
 
@@ -79,7 +93,7 @@ impl<E: Executor> Lane<E> {
     pub fn start(executor: E) -> Self {
         let (queue, jobs) = mpsc::channel(limits::LANE_QUEUE_REQUESTS);
         let (executor, jobs) = (Arc::new(executor), Arc::new(Mutex::new(jobs)));
-        for _ in 0..limits::LANE_WORKERS {
+        for _ in 0..E::WORKERS {
             tokio::spawn(work(Arc::clone(&executor), Arc::clone(&jobs)));
         }
         Self { queue }
@@ -88,7 +102,7 @@ impl<E: Executor> Lane<E> {
     /// Queues a job and waits for its result.
     pub async fn submit(&self, job: E::Job) -> Result<E::Done, JobError> {
         let (answer, result) = oneshot::channel();
-        let queued = self.queue.try_send(Queued { job, answer });
+        let queued = self.queue.try_send(Queued { job, span: Span::current(), answer });
         queued.map_err(|_full_or_closed| failed(Code::WriterOverloaded))?;
         result.await.unwrap_or_else(|_vanished| Err(failed(Code::OutcomeUnknown)))
     }
@@ -107,8 +121,20 @@ async fn work<E: Executor>(executor: Arc<E>, jobs: Jobs<E>) {
         if taken == 0 {
             return;
         }
-        run_batch(&*executor, std::mem::take(&mut batch)).await;
+        let span = batch_span::<E>(&batch);
+        run_batch(&*executor, std::mem::take(&mut batch)).instrument(span).await;
     }
+}
+
+/// The batch belongs to its first request's trace and follows from all the others'.
+fn batch_span<E: Executor>(batch: &[Queued<E>]) -> Span {
+    let mut spans = batch.iter().map(|queued| &queued.span);
+    let first = spans.next().and_then(Span::id);
+    let batch = tracing::info_span!(parent: first, "batch", lane = E::NAME, items = batch.len());
+    for span in spans {
+        batch.follows_from(span);
+    }
+    batch
 }
 
 async fn run_batch<E: Executor>(executor: &E, batch: Vec<Queued<E>>) {
@@ -171,6 +197,7 @@ mod tests {
         type Job = u32;
         type Done = u32;
         const NAME: &'static str = "test";
+        const WORKERS: usize = 2;
 
         async fn run(&self, jobs: &[u32]) -> Result<Vec<u32>, BatchError> {
             self.permits.acquire().await.unwrap().forget();

@@ -14,6 +14,7 @@ pub mod answer;
 pub mod change;
 pub mod config;
 pub mod engine;
+pub mod hands;
 pub mod http;
 pub mod keys;
 pub mod lane;

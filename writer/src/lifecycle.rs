@@ -7,6 +7,7 @@
 use crate::config::Config;
 use crate::engine::{Engine, EngineParts};
 use crate::keys::Keys;
+use crate::ledger;
 use crate::limits;
 use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks};
 use crate::service::Service;
@@ -15,7 +16,7 @@ use domicile_control::Watch;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, RegionId};
 use domicile_core::note::VerifierKey;
-use domicile_postgres::{Pool, PoolConfig};
+use domicile_postgres::{LEDGER_SCHEMA_VERSION, Pool, PoolConfig, schema_version};
 use domicile_service::client::HttpClient;
 use domicile_service::clock::Clock;
 use domicile_service::drain::Drain;
@@ -142,7 +143,13 @@ impl Lifecycle {
         let chain = |error: domicile_postgres::Error| telemetry::chain(&error);
         let pool = Pool::new(self.pool.clone()).map_err(chain)?;
         let session = pool.session().await.map_err(chain)?;
-        let open = crate::ledger::latest_epoch(&session).await.map_err(chain)?;
+        let schema = schema_version(&session).await.map_err(chain)?;
+        if schema < Some(LEDGER_SCHEMA_VERSION) {
+            return Err(format!(
+                "the ledger's schema is older than version {LEDGER_SCHEMA_VERSION}"
+            ));
+        }
+        let open = ledger::latest_epoch(&session).await.map_err(chain)?;
         drop(session);
         if open != Some(term.epoch) {
             let open = open.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());

@@ -33,8 +33,13 @@ pub const GATES_KEYS: usize = 65_536;
 pub const LANE_QUEUE_REQUESTS: usize = 4_096;
 /// Most requests that share one transaction.
 pub const LANE_BATCH_REQUESTS: usize = 128;
-/// Workers of a lane: one batch executes while the next one gathers.
-pub const LANE_WORKERS: usize = 2;
+/// Workers, and so database sessions, of a lane that commits: one batch waits for the second region while
+/// the next one is written.
+pub const WRITE_WORKERS: usize = 2;
+/// Workers, and so database sessions, of a lane that looks.
+pub const LOOK_WORKERS: usize = 1;
+/// Database sessions for requests that are transactions of their own.
+pub const HAND_SESSIONS: usize = 8;
 /// Longest wait for a published checkpoint that covers a commitment.
 pub const COVERAGE_WAIT: Duration = Duration::from_secs(2);
 /// Pause between two looks at the log's index while a commitment is being sequenced.

@@ -5,11 +5,13 @@
 //! the chain for chain leaves. Where a commitment stands is read back from `log.subject`.
 //! Invariant: a leaf is enqueued in the same transaction as the state it tells of.
 
+use crate::lane::{BatchError, Executor};
 use crate::ledger::{WriteError, all_written, term};
+use crate::limits;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::leaf::Leaf;
-use domicile_postgres::{Session, Tx};
+use domicile_postgres::{Pool, Tx};
 use uuid::Uuid;
 
 const ENQUEUE: &str = concat!(
@@ -18,8 +20,11 @@ const ENQUEUE: &str = concat!(
     in_term!()
 );
 
-const COMMIT_INDEX: &str = "SELECT idx FROM log.subject WHERE jurisdiction = $1 AND subject = $2 \
-     AND kind IN ('round-commit', 'chain-commit')";
+const COMMIT_INDEXES: &str = "SELECT l.idx FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY \
+       AS i(jurisdiction, subject, n) \
+     LEFT JOIN LATERAL (SELECT idx FROM log.subject WHERE jurisdiction = i.jurisdiction \
+       AND subject = i.subject AND kind IN ('round-commit', 'chain-commit') LIMIT 1) l ON true \
+     ORDER BY i.n";
 
 /// A leaf on its way into its jurisdiction's log.
 #[derive(Debug, Clone)]
@@ -65,12 +70,35 @@ pub async fn enqueue(tx: &Tx<'_>, epoch: Epoch, leaves: &[PendingLeaf]) -> Resul
     all_written(written, leaves.len())
 }
 
-/// Where the commitment of a round or chain stands in its log; `None` until it is sequenced.
-pub async fn commit_index(
-    session: &Session,
-    jurisdiction: &Jurisdiction,
-    subject: Uuid,
-) -> Result<Option<u64>, domicile_postgres::Error> {
-    let row = session.query_opt(COMMIT_INDEX, &[&jurisdiction.as_str(), &subject]).await?;
-    Ok(row.and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok()))
+/// Which commitment is looked for.
+#[derive(Debug)]
+pub struct CommitLook {
+    /// The log.
+    pub jurisdiction: Jurisdiction,
+    /// The round or chain.
+    pub subject: Uuid,
+}
+
+/// Says where commitments stand in their logs; `None` until they are sequenced.
+#[derive(Debug)]
+pub struct CommitLooker {
+    /// Connections.
+    pub pool: Pool,
+}
+
+impl Executor for CommitLooker {
+    type Job = CommitLook;
+    type Done = Option<u64>;
+    const NAME: &'static str = "commit-look";
+    const WORKERS: usize = limits::LOOK_WORKERS;
+
+    async fn run(&self, looks: &[CommitLook]) -> Result<Vec<Option<u64>>, BatchError> {
+        let codes: Vec<_> = looks.iter().map(|look| look.jurisdiction.as_str()).collect();
+        let subjects: Vec<_> = looks.iter().map(|look| look.subject).collect();
+        let whole = |error: domicile_postgres::Error| BatchError::Whole(error.into());
+        let session = self.pool.session().await.map_err(whole)?;
+        let rows = session.query(COMMIT_INDEXES, &[&codes, &subjects]).await.map_err(whole)?;
+        let index = |idx: Option<i64>| idx.and_then(|idx| u64::try_from(idx).ok());
+        Ok(rows.iter().map(|row| index(row.get(0))).collect())
+    }
 }

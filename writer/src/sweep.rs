@@ -26,7 +26,7 @@ pub async fn run(engine: Weak<Engine>) {
 
 /// Closes the chains of some ended sessions; says how many sessions.
 pub async fn sweep(engine: &Engine) -> Result<usize, Failure> {
-    let session = engine.pool.session().await?;
+    let session = engine.hands.session().await?;
     let before = engine.clock.now_unix_s().saturating_sub(limits::SESSION_CLOSE_MARGIN_S);
     let ended = chains::ended_sessions(&session, before, limits::SWEEP_CHAINS).await?;
     drop(session);
@@ -40,7 +40,7 @@ async fn close(engine: &Engine, ended: &EndedSession) -> Result<(), Failure> {
     let turn = engine.sessions.exclusive(&ended.id).await;
     let _turn = turn.map_err(|_crowded| Failure::new(Code::WriterOverloaded))?;
     let reason = if ended.revoked { CloseReason::Revoked } else { CloseReason::Expired };
-    let mut session = engine.pool.session().await?;
+    let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     let of = (&ended.jurisdiction, ended.id);
     let secrets = (&*engine.keys, &engine.ids);

@@ -29,7 +29,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Sessions of a writer to the ledger, and of a reader to its database.
-const POOL_SIZE: usize = 16;
+const POOL_SIZE: usize = 32;
 
 /// Everything needed to make the folders.
 pub(crate) struct Provision<'a> {

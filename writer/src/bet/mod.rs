@@ -62,7 +62,7 @@ pub async fn bet(
     let _round = engine.rounds.shared(&round).await.map_err(crowded)?;
     for _ in 0..limits::RACE_ATTEMPTS {
         let look = Look::new(player, &request, round, order.checkpoint_size);
-        let seen = engine.bets.looks.submit(look).await.map_err(no_race)?;
+        let seen = engine.bets.looks.submit(look).await.map_err(JobError::unraced)?;
         if let Some(stored) = &seen.stored {
             let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
             return engine.acknowledge(replay).await;
@@ -109,12 +109,4 @@ fn prepare(
     let reply = Reply::json(201, &answer)?;
     let request = NewRequest::new(request.clone(), &reply, &engine.keys)?;
     Ok(PreparedBet { request, wager: Wager { salted, payout: None, receipt }, reply })
-}
-
-/// Looks cannot race.
-fn no_race(error: JobError) -> Failure {
-    match error {
-        JobError::Raced => Failure::new(Code::Internal),
-        JobError::Failed(failure) => failure,
-    }
 }

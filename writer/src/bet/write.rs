@@ -5,6 +5,7 @@ use crate::lane::{BatchError, Executor};
 use crate::ledger::requests::NewRequest;
 use crate::ledger::wagers::Wager;
 use crate::ledger::{WriteError, batch, requests, rounds, wagers};
+use crate::limits;
 use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
 use domicile_core::ids::RoundId;
@@ -41,6 +42,7 @@ impl Executor for Writer {
     type Job = PreparedBet;
     type Done = Acknowledged<Verdict>;
     const NAME: &'static str = "bet";
+    const WORKERS: usize = limits::WRITE_WORKERS;
 
     async fn run(&self, bets: &[PreparedBet]) -> Result<Vec<Self::Done>, BatchError> {
         let whole = |error: domicile_postgres::Error| BatchError::Whole(error.into());

@@ -71,6 +71,9 @@ impl OperatorBody {
     fn checked(self) -> Result<Self, Failure> {
         let refuse = |detail: &'static str| Err(Failure::with(Code::MalformedBody, detail));
         let few = |count: usize| count <= limits::OPERATOR_LIST_ENTRIES;
+        if self.jurisdictions.is_empty() || self.games.is_empty() {
+            return refuse("an operator has at least one jurisdiction and one game");
+        }
         let short = |text: &str| {
             (1..=limits::OPERATOR_TEXT_BYTES).contains(&text.len())
                 && !text.chars().any(char::is_control)
@@ -113,7 +116,7 @@ async fn create_operator(engine: &Engine, body: OperatorBody) -> Handled {
         launch_base_url: body.launch_base_url,
         enabled: true,
     };
-    let mut session = engine.pool.session().await?;
+    let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     let added = operators::insert(&tx, engine.epoch, &operator, &body.name).await;
     if !added.map_err(not_written)? {
@@ -127,7 +130,7 @@ async fn create_operator(engine: &Engine, body: OperatorBody) -> Handled {
 }
 
 async fn add_credential(engine: &Engine, operator: &OperatorId) -> Handled {
-    let mut session = engine.pool.session().await?;
+    let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     let verdict = issue(engine, &tx, operator).await?;
     let durable = tx.commit(limits::COMMIT_WAIT).await?;
@@ -149,7 +152,7 @@ async fn issue(engine: &Engine, tx: &Tx<'_>, operator: &OperatorId) -> Result<Ve
 }
 
 async fn revoke_credential(engine: &Engine, key_id: &str) -> Handled {
-    let mut session = engine.pool.session().await?;
+    let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     let verdict = match operators::revoke_credential(&tx, engine.epoch, key_id).await {
         Ok(()) => Reply::json(200, &json!({ "key_id": key_id, "revoked": true })),

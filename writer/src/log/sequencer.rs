@@ -114,7 +114,7 @@ impl Sequencer {
         store::claim_head(&tx, &self.log, self.epoch).await?;
         let durable = tx.commit(commit_deadline()).await?;
         if frontier.size() > 0 {
-            self.publish(&mut session, &frontier, &durable).await?;
+            self.publish(&mut session, &frontier, durable).await?;
         }
         Ok(frontier)
     }
@@ -267,7 +267,7 @@ impl Sequencer {
         store::append(&tx, &self.log, &placed, &nodes, next.size(), &root, self.epoch).await?;
         let durable = tx.commit(commit_deadline()).await?;
         *frontier = next;
-        self.publish(session, frontier, &durable).await?;
+        self.publish(session, frontier, durable).await?;
         let jurisdiction = self.log.jurisdiction.to_string();
         metrics::counter!("domicile_log_leaves_total", "jurisdiction" => jurisdiction.clone())
             .increment(u64::try_from(placed.len()).unwrap_or(u64::MAX));
@@ -281,7 +281,7 @@ impl Sequencer {
         &self,
         session: &mut Session,
         frontier: &Frontier,
-        durable: &Durable,
+        durable: Durable,
     ) -> Result<(), SequenceError> {
         let (size, root) = (frontier.size(), frontier.root());
         let note = self.place.signer.sign(size, root, durable)?;

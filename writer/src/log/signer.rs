@@ -77,7 +77,7 @@ impl LogSigner {
         &self,
         size: u64,
         root: Hash,
-        _durable: &Durable,
+        _durable: Durable,
     ) -> Result<String, CheckpointError> {
         Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key)
     }

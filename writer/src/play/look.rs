@@ -6,6 +6,7 @@
 use crate::answer::Failure;
 use crate::lane::{BatchError, Executor};
 use crate::ledger::requests::{RequestId, StoredAnswer};
+use crate::limits;
 use crate::order::Order;
 use crate::player::Player;
 use domicile_core::error::Code;
@@ -132,6 +133,7 @@ impl Executor for Looker {
     type Job = Look;
     type Done = Seen;
     const NAME: &'static str = "play-look";
+    const WORKERS: usize = limits::LOOK_WORKERS;
 
     async fn run(&self, looks: &[Look]) -> Result<Vec<Seen>, BatchError> {
         let jurisdictions: Vec<_> = looks.iter().map(|look| look.jurisdiction.as_str()).collect();

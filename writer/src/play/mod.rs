@@ -53,7 +53,7 @@ pub async fn play(
     let _turn = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
     for _ in 0..limits::RACE_ATTEMPTS {
         let look = Look::new(player, &request, order.checkpoint_size);
-        let seen = engine.plays.looks.submit(look).await.map_err(no_race)?;
+        let seen = engine.plays.looks.submit(look).await.map_err(JobError::unraced)?;
         if let Some(stored) = &seen.stored {
             let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
             return engine.acknowledge(replay).await;
@@ -85,12 +85,4 @@ pub async fn play(
         }
     }
     Err(Failure::new(Code::WriterOverloaded))
-}
-
-/// Looks cannot race.
-fn no_race(error: JobError) -> Failure {
-    match error {
-        JobError::Raced => Failure::new(Code::Internal),
-        JobError::Failed(failure) => failure,
-    }
 }

@@ -4,6 +4,7 @@ use super::prepare::PreparedPlay;
 use crate::answer::{Acknowledged, Verdict};
 use crate::lane::{BatchError, Executor};
 use crate::ledger::{WriteError, batch, chains, requests, rounds, wagers};
+use crate::limits;
 use crate::pending::{self, PendingLeaf};
 use domicile_core::epoch::Epoch;
 use domicile_postgres::{Pool, Tx};
@@ -21,6 +22,7 @@ impl Executor for Writer {
     type Job = PreparedPlay;
     type Done = Acknowledged<Verdict>;
     const NAME: &'static str = "play";
+    const WORKERS: usize = limits::WRITE_WORKERS;
 
     async fn run(&self, plays: &[PreparedPlay]) -> Result<Vec<Self::Done>, BatchError> {
         let whole = |error: domicile_postgres::Error| BatchError::Whole(error.into());

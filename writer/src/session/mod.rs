@@ -6,4 +6,4 @@ mod view;
 
 pub use open::{OpenSession, OpenSessionBody};
 pub use revoke::RevokeSession;
-pub use view::view;
+pub use view::{Viewer, view};

@@ -2,17 +2,22 @@
 
 use crate::answer::{Failure, Handled, Reply};
 use crate::engine::Engine;
+use crate::lane::{BatchError, Executor, JobError};
+use crate::limits;
 use crate::player::Player;
 use domicile_core::error::Code;
 use domicile_core::hex;
-use domicile_core::ids::{ChainId, SessionId};
-use domicile_postgres::Row;
+use domicile_core::ids::{ChainId, Jurisdiction, SessionId};
+use domicile_postgres::{Pool, Row};
 use serde::Serialize;
 
-const VIEW: &str = "SELECT s.revoked_at IS NOT NULL, c.id, c.params, c.length, c.commitment, c.next_position \
-     FROM ledger.session s LEFT JOIN LATERAL (SELECT * FROM ledger.chain WHERE jurisdiction = s.jurisdiction \
-       AND session_id = s.id AND closed_at IS NULL ORDER BY ordinal LIMIT 1) c ON true \
-     WHERE s.jurisdiction = $1 AND s.id = $2";
+const VIEW: &str = "SELECT s.revoked, c.id, c.params, c.length, c.commitment, c.next_position \
+     FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS i(jurisdiction, session, n) \
+     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked FROM ledger.session \
+       WHERE jurisdiction = i.jurisdiction AND id = i.session LIMIT 1) s ON true \
+     LEFT JOIN LATERAL (SELECT * FROM ledger.chain WHERE jurisdiction = i.jurisdiction \
+       AND session_id = i.session AND closed_at IS NULL ORDER BY ordinal LIMIT 1) c ON true \
+     ORDER BY i.n";
 
 #[derive(Serialize)]
 struct SessionView<'a> {
@@ -30,7 +35,9 @@ struct SessionView<'a> {
     remaining: u32,
 }
 
-struct OpenChain {
+/// The session's chain in use.
+#[derive(Debug)]
+pub struct OpenChain {
     id: ChainId,
     params: String,
     length: u32,
@@ -41,7 +48,8 @@ struct OpenChain {
 /// The session's present state, once its chain's commitment is covered by a published checkpoint.
 pub async fn view(engine: &Engine, player: &Player) -> Handled {
     let id = player.session.session;
-    let chain = match open_chain(engine, player).await? {
+    let look = (player.jurisdiction.clone(), id);
+    let chain = match engine.views.submit(look).await.map_err(JobError::unraced)? {
         Ok(chain) => chain,
         Err(refusal) => return engine.acknowledge(Err(refusal)).await,
     };
@@ -63,19 +71,34 @@ pub async fn view(engine: &Engine, player: &Player) -> Handled {
     engine.acknowledge(Reply::json(200, &view)).await
 }
 
-async fn open_chain(
-    engine: &Engine,
-    player: &Player,
-) -> Result<Result<OpenChain, Failure>, Failure> {
-    let session = engine.pool.session().await?;
-    let id = player.session.session.0;
-    let row = session.query_opt(VIEW, &[&player.jurisdiction.as_str(), &id]).await?;
-    Ok(match row {
-        Some(row) if !row.get::<_, bool>(0) => {
-            chain_of(&row).ok_or(Failure::new(Code::ChainExhausted))
-        }
-        _ => Err(Failure::new(Code::SessionRevoked)),
-    })
+/// Looks at sessions for their players.
+#[derive(Debug)]
+pub struct Viewer {
+    /// Connections.
+    pub pool: Pool,
+}
+
+impl Executor for Viewer {
+    type Job = (Jurisdiction, SessionId);
+    type Done = Result<OpenChain, Failure>;
+    const NAME: &'static str = "session-look";
+    const WORKERS: usize = limits::LOOK_WORKERS;
+
+    async fn run(&self, looks: &[Self::Job]) -> Result<Vec<Self::Done>, BatchError> {
+        let codes: Vec<_> = looks.iter().map(|(jurisdiction, _)| jurisdiction.as_str()).collect();
+        let sessions: Vec<_> = looks.iter().map(|(_, session)| session.0).collect();
+        let whole = |error: domicile_postgres::Error| BatchError::Whole(error.into());
+        let session = self.pool.session().await.map_err(whole)?;
+        let rows = session.query(VIEW, &[&codes, &sessions]).await.map_err(whole)?;
+        Ok(rows.iter().map(open_chain).collect())
+    }
+}
+
+fn open_chain(row: &Row) -> Result<OpenChain, Failure> {
+    if row.get::<_, Option<bool>>(0).unwrap_or(true) {
+        return Err(Failure::new(Code::SessionRevoked));
+    }
+    chain_of(row).ok_or(Failure::new(Code::ChainExhausted))
 }
 
 fn chain_of(row: &Row) -> Option<OpenChain> {

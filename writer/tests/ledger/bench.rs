@@ -1,4 +1,4 @@
-//! A writer over a real PostgreSQL, asked through its own HTTP application.
+//! A writer over a real Postgres, asked through its own HTTP application.
 
 use crate::cluster::Server;
 use axum::Router;

@@ -128,20 +128,17 @@ async fn a_close_and_bets_at_once_agree_on_who_is_in() {
     let place = |n: usize| {
         let (player, bench, bets) = (&players[n], &bench, &bets);
         let body = order(&commitment, "high");
-        async move { player.post(bench, bets, "k", &body).await.status }
+        async move { usize::from(player.post(bench, bets, "k", &body).await.status == 201) }
     };
-    let (a, b, c, closed, d, e, f, g) = tokio::join!(
-        place(0),
-        place(1),
-        place(2),
-        operator.end(&bench, &round, "close", "close"),
-        place(4),
-        place(5),
-        place(6),
-        place(7),
-    );
+    let before = async { tokio::join!(place(0), place(1), place(2)) };
+    let after = async { tokio::join!(place(4), place(5), place(6)) };
+    let (before, closed, after) =
+        tokio::join!(before, operator.end(&bench, &round, "close", "close"), after);
     closed.expect(200);
-    let accepted = [a, b, c, d, e, f, g].iter().filter(|status| **status == 201).count();
+    let accepted = before.0 + before.1 + before.2 + after.0 + after.1 + after.2;
     let settled = operator.end(&bench, &round, "settle", "settle").await.expect(200);
-    assert_eq!(settled["bets"]["MT"]["count"].as_u64().unwrap(), accepted as u64 + 1);
+    assert_eq!(
+        settled["bets"]["MT"]["count"].as_u64().unwrap(),
+        u64::try_from(accepted + 1).unwrap()
+    );
 }

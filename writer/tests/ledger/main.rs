@@ -1,4 +1,12 @@
-//! The writer over a real PostgreSQL.
+//! The writer over a real Postgres.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set itself up fails"
+)]
 
 #[path = "../../../core/postgres/tests/cluster/mod.rs"]
 mod cluster;
