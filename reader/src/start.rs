@@ -52,6 +52,7 @@ pub async fn run(config: ReaderConfig, folder: &Path, telemetry: &Telemetry) -> 
     drain.on_signals().context("cannot listen for signals")?;
     let readiness = Readiness::new(drain.clone());
     let topology_watch = control(&config, folder)?.watch_topology();
+    let listening = readiness.check("listener");
     admin::start(config.admin_listen, &readiness, telemetry.metrics(), Router::new()).await?;
     let topology = topology_watch
         .wait_known(Duration::from_millis(TOPOLOGY_WAIT_MS))
@@ -67,6 +68,7 @@ pub async fn run(config: ReaderConfig, folder: &Path, telemetry: &Telemetry) -> 
     let tls = ServerTls::load(&config.tls.under(folder), ClientAuth::Required)?;
     tls.watch();
     let listener = Listener::bind(config.listen, Some(tls), ListenerLimits::default()).await?;
+    listening.pass("bound");
     let deadline = Deadline { timeout_ms: REQUEST_TIMEOUT_MS, read_code: Code::StaleReplica };
     let guarded = PeerGuard::new(config.cluster, PEERS).protect(routes(reader, &readiness));
     let report = listener.serve_app(request::app(deadline.limit(guarded)), &drain).await;

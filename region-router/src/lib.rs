@@ -68,6 +68,7 @@ impl Router {
         drain: &Drain,
         readiness: &Readiness,
     ) -> Result<Option<Self>, StartError> {
+        let listening = readiness.check("listener");
         let files = config.tls.under(folder);
         let client_tls = ClientTls::load(&files)?;
         client_tls.watch();
@@ -115,6 +116,7 @@ impl Router {
             ..config.listener
         };
         let listener = Listener::bind(config.listen, Some(server_tls), limits).await?;
+        listening.pass("bound");
         let header_max_bytes = config.listener.max_header_bytes;
         let proxy = Proxy::new(forwarder, verifier, clock, config.limits, header_max_bytes);
         Ok(Some(Self { listener, proxy }))

@@ -49,8 +49,10 @@ async fn main() -> anyhow::Result<()> {
     let tokens = TokenVerifier::new(config.cluster.clone(), Arc::clone(&clock), TokenKeys::new());
     let service = Arc::new(Service::new(tokens, drain.clone()));
 
+    let listening = readiness.check("listener");
     admin::start(config.admin_listen, &readiness, telemetry.metrics(), axum::Router::new()).await?;
     let listener = Listener::bind(config.listen, Some(server_tls), config.limits).await?;
+    listening.pass("bound");
     let app = http::app(&service, &readiness, &config.cluster);
     let lifecycle = Lifecycle {
         log_keys_dir: folder.join(&config.keys.log_keys_dir),

@@ -57,8 +57,10 @@ async fn main() -> anyhow::Result<()> {
 
     let agent = Agent::new(config, control, IdSource::new(Arc::new(SystemClock)))?;
     attend(&agent, &drain, &readiness);
+    let listening = readiness.check("listener");
     admin::start(admin_addr, &readiness, telemetry.metrics(), axum::Router::new()).await?;
     let listener = Listener::bind(addr, Some(tls), ListenerLimits::default()).await?;
+    listening.pass("bound");
     listener.serve_app(request::app(api::routes(&agent)), &drain).await;
     supervise::leave(&agent).await;
     drop(telemetry);
