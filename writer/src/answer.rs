@@ -10,6 +10,7 @@ use bytes::Bytes;
 use domicile_core::error::Code;
 use domicile_postgres::{CommitError, Durable};
 use domicile_service::problem::Problem;
+use domicile_service::telemetry;
 use http::{HeaderValue, StatusCode, header};
 use std::borrow::Cow;
 
@@ -40,7 +41,7 @@ impl Failure {
 
     /// Logs the cause, which stays inside, and refuses with a code.
     pub fn because(code: Code, cause: &dyn std::error::Error) -> Self {
-        tracing::error!(code = %code, error = %cause, "request failed");
+        tracing::error!(code = %code, error = telemetry::chain(cause), "request failed");
         Self::new(code)
     }
 }

@@ -9,6 +9,8 @@ use crate::engine::Engine;
 use crate::ledger::requests::{self, NewRequest, RequestId};
 use crate::ledger::{self, WriteError};
 use crate::limits;
+use crate::meters::{self, Turnover};
+use crate::round_state::RoundState;
 use domicile_core::error::Code;
 use domicile_core::ids::Jurisdiction;
 use domicile_postgres::{Class, Tx};
@@ -55,6 +57,28 @@ pub struct Applied {
     pub reply: Reply,
     /// The logs it left pending leaves for.
     pub leaves_for: Vec<Jurisdiction>,
+    /// The state a round entered.
+    pub entered: Option<RoundState>,
+    /// What a settled round took and paid.
+    pub turnover: Option<Turnover>,
+}
+
+impl Applied {
+    /// A change that has nothing to count and leaves nothing for a log.
+    pub const fn quiet(reply: Reply) -> Self {
+        Self { reply, leaves_for: Vec::new(), entered: None, turnover: None }
+    }
+
+    /// Counts and passes on what is now durable.
+    fn tell(&self, engine: &Engine) {
+        engine.wake(&self.leaves_for);
+        if let Some(state) = self.entered {
+            meters::transition("round", state);
+        }
+        if let Some(Turnover { game, staked, paid }) = &self.turnover {
+            engine.meters.settled(game, *staked, *paid);
+        }
+    }
 }
 
 /// One operator request.
@@ -97,7 +121,7 @@ pub async fn execute(engine: &Engine, once: &Once, change: &impl Change) -> Hand
         match applied {
             Ok(applied) => {
                 let durable = tx.commit(limits::COMMIT_WAIT).await?;
-                engine.wake(&applied.leaves_for);
+                applied.tell(engine);
                 return Ok(Acknowledged::new(&durable, Ok(applied.reply)));
             }
             Err(Halt::Raced) => {

@@ -67,7 +67,6 @@ struct Term {
 struct LogPlan {
     jurisdiction: Jurisdiction,
     vkey: String,
-    readers: Vec<(String, String)>,
 }
 
 struct Running {
@@ -155,8 +154,7 @@ impl Lifecycle {
             let open = open.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
             return Err(format!("epoch {} is not open in the ledger (latest: {open})", term.epoch));
         }
-        let places = term.logs.iter().map(|plan| self.place(plan));
-        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let places = term.logs.iter().filter_map(|plan| self.place(plan)).collect();
         let settings = LogSettings { pool: pool.clone(), epoch: term.epoch, places };
         let (log, logs) = log::start(settings);
         let engine = Engine::start(EngineParts {
@@ -173,13 +171,23 @@ impl Lifecycle {
         Ok((engine, logs))
     }
 
-    fn place(&self, plan: &LogPlan) -> Result<LogPlace, String> {
-        let path = self.log_keys_dir.join(format!("log-{}.key", plan.jurisdiction));
-        let published = VerifierKey::parse(&plan.vkey).map_err(|error| telemetry::chain(&error))?;
+    /// A log with its key and the readers that hold it. Without its key a jurisdiction is suspended alone.
+    fn place(&self, plan: &LogPlan) -> Option<LogPlace> {
+        let code = &plan.jurisdiction;
+        let path = self.log_keys_dir.join(format!("log-{code}.key"));
+        let unusable = |error: &dyn std::error::Error| {
+            let reason = telemetry::chain(error);
+            tracing::error!(jurisdiction = %code, reason, "no log key: the jurisdiction is suspended");
+        };
+        let published = VerifierKey::parse(&plan.vkey).inspect_err(|error| unusable(error)).ok()?;
         let signer =
-            LogSigner::load(&path, &published).map_err(|error| telemetry::chain(&error))?;
-        let holders = Holders::new(&self.client, plan.readers.clone());
-        Ok(LogPlace { jurisdiction: plan.jurisdiction.clone(), signer, holders })
+            LogSigner::load(&path, &published).inspect_err(|error| unusable(error)).ok()?;
+        let topology = self.topology.value()?;
+        let readers = topology.permitted_readers(code).into_iter().map(|reader| {
+            (reader.node.to_string(), format!("{}/log/{code}/checkpoint", reader.endpoint))
+        });
+        let holders = Holders::new(&self.client, readers.collect());
+        Some(LogPlace { jurisdiction: code.clone(), signer, holders })
     }
 
     /// Takes no new work, waits for requests in flight, then stops the sequencers.
@@ -218,10 +226,7 @@ fn log_plan(topology: &Topology, code: &Jurisdiction) -> Option<LogPlan> {
         tracing::error!(jurisdiction = %code, "the topology has no log key: the jurisdiction is suspended");
         return None;
     };
-    let readers = topology.permitted_readers(code).into_iter().map(|reader| {
-        (reader.node.to_string(), format!("{}/log/{code}/checkpoint", reader.endpoint))
-    });
-    Some(LogPlan { jurisdiction: code.clone(), vkey: key.vkey.clone(), readers: readers.collect() })
+    Some(LogPlan { jurisdiction: code.clone(), vkey: key.vkey.clone() })
 }
 
 fn token_keys(topology: &Topology) -> TokenKeys {

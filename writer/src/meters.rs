@@ -11,11 +11,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Stakes and payouts by game since this process began to serve.
 #[derive(Debug)]
 pub struct Meters {
-    games: Vec<Turnover>,
+    games: Vec<Totals>,
+}
+
+/// What a settled round took and paid.
+#[derive(Debug, Clone)]
+pub struct Turnover {
+    /// The game.
+    pub game: GameCode,
+    /// All stakes.
+    pub staked: Micro,
+    /// All payouts.
+    pub paid: Micro,
 }
 
 #[derive(Debug)]
-struct Turnover {
+struct Totals {
     game: &'static str,
     staked_micro: AtomicU64,
     paid_micro: AtomicU64,
@@ -23,24 +34,24 @@ struct Turnover {
 
 impl Default for Meters {
     fn default() -> Self {
-        let turnover = |game: &&'static dyn games::Game| Turnover {
+        let totals = |game: &&'static dyn games::Game| Totals {
             game: game.code(),
             staked_micro: AtomicU64::new(0),
             paid_micro: AtomicU64::new(0),
         };
-        Self { games: games::ALL.iter().map(turnover).collect() }
+        Self { games: games::ALL.iter().map(totals).collect() }
     }
 }
 
 impl Meters {
     /// Counts settled bets and shows the return to player measured so far.
     pub fn settled(&self, game: &GameCode, staked: Micro, paid: Micro) {
-        let Some(turnover) = self.games.iter().find(|t| t.game == game.as_str()) else { return };
-        let staked = add(&turnover.staked_micro, staked.get());
-        let paid = add(&turnover.paid_micro, paid.get());
+        let Some(totals) = self.games.iter().find(|t| t.game == game.as_str()) else { return };
+        let staked = add(&totals.staked_micro, staked.get());
+        let paid = add(&totals.paid_micro, paid.get());
         let ppm = u128::from(paid).saturating_mul(u128::from(PPM)).checked_div(u128::from(staked));
         let ppm = ppm.and_then(|ppm| u32::try_from(ppm).ok()).unwrap_or(0);
-        metrics::gauge!("rtp_actual_ppm", "game" => turnover.game).set(f64::from(ppm));
+        metrics::gauge!("rtp_actual_ppm", "game" => totals.game).set(f64::from(ppm));
     }
 }
 

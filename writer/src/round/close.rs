@@ -6,7 +6,6 @@ use crate::change::{Applied, Change, Halt};
 use crate::engine::Engine;
 use crate::ledger::operators::Operator;
 use crate::ledger::rounds;
-use crate::meters;
 use crate::round_state::RoundCommand;
 use domicile_core::ids::RoundId;
 use domicile_postgres::Tx;
@@ -27,8 +26,7 @@ impl Change for CloseRound {
         let (round, state) =
             lock_for(tx, &self.operator.id, self.round, RoundCommand::Close).await?;
         rounds::move_to(tx, engine.epoch, &round, state, None).await?;
-        meters::transition("round", state);
         let reply = Reply::json(200, &json!({ "round": round.id, "state": state.as_str() }))?;
-        Ok(Applied { reply, leaves_for: Vec::new() })
+        Ok(Applied { entered: Some(state), ..Applied::quiet(reply) })
     }
 }

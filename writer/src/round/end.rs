@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::keys::SeedOf;
 use crate::ledger::operators::Operator;
 use crate::ledger::rounds::{self, RoundEngine};
-use crate::meters;
+use crate::meters::Turnover;
 use crate::pending::{self, PendingLeaf};
 use crate::round_state::{RoundCommand, RoundState};
 use domicile_core::error::Code;
@@ -70,14 +70,13 @@ impl Change for EndRound {
             Ending::Void(_) => None,
         };
         let ended = Ended { round: &round, ending: self.ending, seed: &seed, outcome, bets };
-        ended.pay(engine, tx).await?;
+        let turnover = ended.pay(engine, tx).await?;
         rounds::move_to(tx, engine.epoch, &round, state, ended.outcome.as_deref()).await?;
         let leaves: Result<Vec<_>, _> =
             indexes.into_iter().map(|(j, index)| ended.leaf(engine, j, index)).collect();
         pending::enqueue(tx, engine.epoch, &leaves?).await?;
-        meters::transition("round", state);
         let reply = Reply::json(200, &ended.answer(state))?;
-        Ok(Applied { reply, leaves_for: round.jurisdictions })
+        Ok(Applied { reply, leaves_for: round.jurisdictions, entered: Some(state), turnover })
     }
 }
 
@@ -99,22 +98,22 @@ struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    async fn pay(&self, engine: &Engine, tx: &Tx<'_>) -> Result<(), Halt> {
+    /// Pays out; voided stakes are no turnover.
+    async fn pay(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Option<Turnover>, Halt> {
         let round = self.round;
         let Some(outcome) = &self.outcome else {
             tally::pay(engine, tx, round, |bet| Ok(bet.stake)).await?;
-            return Ok(());
+            return Ok(None);
         };
         let game = games::game(&round.game).ok_or(Failure::new(Code::GameUnknown))?;
         let internal = |error: GameError| Halt::Failed(Failure::because(Code::Internal, &error));
-        let turnover = tally::pay(engine, tx, round, |bet| {
+        let totals = tally::pay(engine, tx, round, |bet| {
             game.payout(&round.params, bet.stake, &bet.selection, outcome).map_err(internal)
         });
-        let turnover = turnover.await?;
+        let totals = totals.await?;
         let micro = |amount| Micro::new(amount).unwrap_or(Micro::MAX);
-        let (staked, paid) = (micro(turnover.staked_micro), micro(turnover.paid_micro));
-        engine.meters.settled(&round.game, staked, paid);
-        Ok(())
+        let (staked, paid) = (micro(totals.staked_micro), micro(totals.paid_micro));
+        Ok(Some(Turnover { game: round.game.clone(), staked, paid }))
     }
 
     fn leaf(

@@ -6,7 +6,6 @@ use crate::engine::Engine;
 use crate::keys::SeedOf;
 use crate::ledger::operators::Operator;
 use crate::ledger::rounds::{self, RoundEngine, RoundFacts};
-use crate::meters;
 use crate::pending::{self, PendingLeaf};
 use crate::round_state::RoundState;
 use domicile_core::error::Code;
@@ -115,7 +114,6 @@ impl Change for OpenRound {
         rounds::insert_engine(tx, engine.epoch, &round).await?;
         rounds::insert(tx, engine.epoch, facts.iter()).await?;
         pending::enqueue(tx, engine.epoch, &leaves).await?;
-        meters::transition("round", RoundState::Open);
         let answer = json!({
             "round": round.id,
             "game": round.game,
@@ -124,7 +122,8 @@ impl Change for OpenRound {
             "jurisdictions": round.jurisdictions,
             "state": RoundState::Open.as_str(),
         });
-        Ok(Applied { reply: Reply::json(201, &answer)?, leaves_for: round.jurisdictions })
+        let applied = Applied::quiet(Reply::json(201, &answer)?);
+        Ok(Applied { leaves_for: round.jurisdictions, entered: Some(RoundState::Open), ..applied })
     }
 }
 

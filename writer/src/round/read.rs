@@ -44,6 +44,6 @@ impl Change for ReadRound {
             "outcome": outcome,
             "seed": seed,
         });
-        Ok(Applied { reply: Reply::json(200, &answer)?, leaves_for: Vec::new() })
+        Ok(Applied::quiet(Reply::json(200, &answer)?))
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn count(tx: &Tx<'_>, round: &RoundEngine) -> Result<Vec<Jurisd
 
 /// Stakes and payouts of a round.
 #[derive(Debug, Default)]
-pub(super) struct Turnover {
+pub(super) struct Totals {
     /// All stakes.
     pub(super) staked_micro: u64,
     /// All payouts.
@@ -50,22 +50,22 @@ pub(super) async fn pay(
     tx: &Tx<'_>,
     round: &RoundEngine,
     payout_of: impl Fn(&PlacedBet) -> Result<Micro, Halt> + Sync,
-) -> Result<Turnover, Halt> {
-    let mut turnover = Turnover::default();
+) -> Result<Totals, Halt> {
+    let mut totals = Totals::default();
     for jurisdiction in &round.jurisdictions {
         let mut pages = Pages::new(jurisdiction, round);
         while let Some(page) = pages.next(tx).await? {
             let mut payouts = Vec::with_capacity(page.len());
             for bet in &page {
                 let payout = payout_of(bet)?;
-                turnover.staked_micro = turnover.staked_micro.saturating_add(bet.stake.get());
-                turnover.paid_micro = turnover.paid_micro.saturating_add(payout.get());
+                totals.staked_micro = totals.staked_micro.saturating_add(bet.stake.get());
+                totals.paid_micro = totals.paid_micro.saturating_add(payout.get());
                 payouts.push((bet.id, payout));
             }
             wagers::pay(tx, engine.epoch, jurisdiction, &payouts).await?;
         }
     }
-    Ok(turnover)
+    Ok(totals)
 }
 
 /// A round's bets in one jurisdiction, in order of id.

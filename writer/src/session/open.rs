@@ -123,6 +123,7 @@ impl Change for OpenSession {
             jurisdiction: &body.jurisdiction,
         };
         let reply = Reply::json(201, &answer)?;
-        Ok(Applied { reply, leaves_for: vec![body.jurisdiction.clone()] })
+        let leaves_for = vec![body.jurisdiction.clone()];
+        Ok(Applied { leaves_for, ..Applied::quiet(reply) })
     }
 }

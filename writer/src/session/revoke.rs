@@ -48,7 +48,7 @@ impl Change for RevokeSession {
             200,
             &json!({ "session": session, "jurisdiction": jurisdiction, "revoked": true }),
         )?;
-        Ok(Applied { reply, leaves_for })
+        Ok(Applied { leaves_for, ..Applied::quiet(reply) })
     }
 }
 
