@@ -2,7 +2,8 @@
 //!
 //! A slot copied to a standby becomes usable only after the primary has logged its running transactions and the
 //! standby's copying worker has looked again; left alone that takes a minute, and a failover meanwhile loses the
-//! slot. So the primary logs them each second while it has such slots, and the standby restarts its worker.
+//! slot. So the primary logs them each second for a while after a standby or a reader came or went, and the
+//! standby restarts its worker.
 //! Invariant: what is seen is reported, never repaired by force – a stopped walsender is a person's or plan's affair.
 
 use std::sync::Arc;
@@ -23,6 +24,9 @@ const EAGER_NUDGE: Duration = Duration::from_secs(11);
 const EAGER_NUDGES: u32 = 10;
 /// Time between the later restarts.
 const LATER_NUDGE: Duration = Duration::from_mins(5);
+/// How long the primary logs running transactions each second after a standby or a reader came or went; later
+/// Postgres' own pace suffices.
+const SNAPSHOTS_FOR: Duration = Duration::from_mins(2);
 /// How long copying is switched off for the worker to notice.
 const WORKER_PAUSE: Duration = Duration::from_millis(300);
 
@@ -30,7 +34,7 @@ const WORKER_PAUSE: Duration = Duration::from_millis(300);
 pub(crate) async fn run(agent: Arc<Agent>, check: Check) {
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut nudge = Nudge::default();
+    let (mut nudge, mut company) = (Nudge::default(), Company::default());
     let mut stalled_before = 0;
     loop {
         tick.tick().await;
@@ -41,7 +45,7 @@ pub(crate) async fn run(agent: Arc<Agent>, check: Check) {
             tracing::warn!(processes = ?status.postgres.stalled, "stopped processes of postgres");
         }
         stalled_before = stalled;
-        if let Err(error) = agent.help_slots(&status, &mut nudge).await {
+        if let Err(error) = agent.help_slots(&status, &mut nudge, &mut company).await {
             tracing::debug!(%error, "slots are not nudged now");
         }
     }
@@ -92,6 +96,26 @@ fn gauge(number: impl TryInto<u64>) -> f64 {
     number.try_into().unwrap_or(u64::MAX) as f64
 }
 
+/// Who is connected to a primary, and since when it is the same.
+#[derive(Debug, Default)]
+struct Company {
+    slots: Vec<(String, bool)>,
+    since: Option<Instant>,
+}
+
+impl Company {
+    // True for a while after a slot came, went, or was taken up or left by its standby or reader.
+    fn is_new(&mut self, status: &NodeStatus) -> bool {
+        let slots: Vec<_> =
+            status.slots.iter().map(|slot| (slot.name.clone(), slot.active)).collect();
+        if slots != self.slots {
+            *self = Self { slots, since: Some(Instant::now()) };
+        }
+        let recent = self.since.is_some_and(|since| since.elapsed() < SNAPSHOTS_FOR);
+        recent && status.slots.iter().any(is_subscription)
+    }
+}
+
 /// When the copying worker is restarted next.
 #[derive(Debug, Default)]
 struct Nudge {
@@ -117,12 +141,17 @@ impl Nudge {
 }
 
 impl Agent {
-    async fn help_slots(&self, status: &NodeStatus, nudge: &mut Nudge) -> Result<(), Error> {
+    async fn help_slots(
+        &self,
+        status: &NodeStatus,
+        nudge: &mut Nudge,
+        company: &mut Company,
+    ) -> Result<(), Error> {
         if self.config.kind != NodeKind::Ledger {
             return Ok(());
         }
         match status.postgres.state {
-            PostgresState::Primary if status.slots.iter().any(is_subscription) => {
+            PostgresState::Primary if company.is_new(status) => {
                 let server = self.open(DATABASE).await?;
                 server.run("log running transactions", "select pg_log_standby_snapshot()").await
             }

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 /// Every wait of a test ends here; generous, because machines are shared.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 const PASSWORD: &str = "correct horse: battery\\staple";
 
 /// Runs the test's body as an unprivileged user; `test` is the test's path in this binary.
