@@ -26,7 +26,7 @@ status: build ## how it is
 test: lint unit system ## everything
 
 unit: ## tests that need no cluster
-	.ci/tools nextest postgres etcd -- cargo nextest run --workspace
+	.ci/tools nextest postgres etcd chromium -- cargo nextest run --workspace
 
 system: build ## tests on real clusters
 	.ci/tools nextest postgres etcd -- cargo nextest run --workspace --profile system

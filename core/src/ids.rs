@@ -75,7 +75,7 @@ macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(pub Uuid);
 
         impl $name {
@@ -96,6 +96,19 @@ macro_rules! uuid_id {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
             }
         }
     };
@@ -201,5 +214,8 @@ mod tests {
         assert!(RoundId::parse(text).is_ok());
         assert!(RoundId::parse(&text.to_uppercase()).is_err());
         assert!(RoundId::parse(&text.replace('-', "")).is_err());
+        // In JSON, too: a file that is hashed or signed must not have two readings.
+        assert!(serde_json::from_value::<RoundId>(text.into()).is_ok());
+        assert!(serde_json::from_value::<RoundId>(text.to_uppercase().into()).is_err());
     }
 }

@@ -19,4 +19,5 @@ pub mod store;
 
 mod start;
 
+pub use handlers::page::verify as verification_page;
 pub use start::run;

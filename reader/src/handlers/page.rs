@@ -10,8 +10,8 @@ const PAGE: &str = include_str!("../../page/verify.html");
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
      img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET /verify`
-pub(crate) async fn verify() -> Response {
+/// `GET /verify`: the page and the policy its browser enforces.
+pub async fn verify() -> Response {
     let fields = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-cache"),
