@@ -1,7 +1,6 @@
 //! The error reference is generated: every code has its section, and the committed page is the present one.
 
 #![cfg(test)]
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use domicile_core::error::Code;
 use std::fmt::Write as _;

@@ -8,6 +8,7 @@ use domicile_service::problem::Problem;
 const RETRY_AFTER_S: u64 = 1;
 
 /// The replica's database failed.
+#[expect(clippy::needless_pass_by_value, reason = "taken as `map_err` gives it")]
 pub(crate) fn database(error: domicile_postgres::Error) -> Problem {
     let cause = std::error::Error::source(&error).map(ToString::to_string);
     tracing::warn!(%error, cause, "the replica cannot be read");

@@ -81,6 +81,7 @@ pub(crate) fn bet_id(path: &Path<String>) -> Result<BetId, Problem> {
     BetId::parse(path).map_err(malformed)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "taken as `map_err` gives it")]
 fn malformed(cause: InvalidId) -> Problem {
     Problem::new(Code::MalformedRequest).detail(cause.to_string())
 }

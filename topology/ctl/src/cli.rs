@@ -173,6 +173,19 @@ pub(crate) struct KeysArgs {
 pub(crate) enum OperatorCommand {
     /// Register an operator; prints its key id and secret once
     Create(OperatorCreateArgs),
+    /// Add a credential, for rotation or when the first one was lost; prints it once
+    Credential {
+        /// The operator's id
+        id: String,
+        /// The answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Withdraw a credential at once
+    Revoke {
+        /// The credential's key id
+        key_id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -13,11 +13,18 @@ use crate::wait::chain;
 use anyhow::{Context, Result, anyhow, bail};
 use domicile_core::claims::Claims;
 use domicile_core::games;
-use domicile_core::ids::{ClusterId, Jurisdiction, PlayerRef};
+use domicile_core::ids::{ClusterId, Jurisdiction, OperatorId, PlayerRef};
+use domicile_service::client::HttpClient;
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_service::config;
 use domicile_service::token::TokenSigner;
+use domicile_topology::address::ServiceUrl;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Above the writer's own deadline, so that it says itself what happened.
+const WRITER_TIMEOUT_MS: u64 = 35_000;
 
 /// `domicile pki`.
 pub(crate) fn pki(command: PkiCommand) -> Result<u8> {
@@ -78,17 +85,33 @@ pub(crate) struct NewCredential {
 
 /// `domicile operator`.
 pub(crate) async fn operator(layout: &Layout, command: OperatorCommand) -> Result<u8> {
-    let OperatorCommand::Create(args) = command;
-    let json = args.json;
-    let credential = create_operator(layout, wanted(args)).await?;
-    if json {
-        term::json(&credential)?;
-    } else {
-        term::say(format_args!("operator  {}", credential.operator))?;
-        term::say(format_args!("key id    {}", credential.key_id))?;
-        term::say(format_args!("secret    {}   (base64; shown this once)", credential.secret_b64))?;
+    let writer = Writer::current(layout).await?;
+    match command {
+        OperatorCommand::Create(args) => {
+            let json = args.json;
+            show(&writer.post("/internal/v1/operators", &wanted(args)).await?, json)?;
+        }
+        OperatorCommand::Credential { id, json } => {
+            let id = OperatorId::parse(&id)?;
+            let path = format!("/internal/v1/operators/{id}/credentials");
+            show(&writer.post(&path, &json!({})).await?, json)?;
+        }
+        OperatorCommand::Revoke { key_id } => {
+            let path = format!("/internal/v1/credentials/{key_id}/revoke");
+            let _answer: serde_json::Value = writer.post(&path, &json!({})).await?;
+            term::say(format_args!("revoked {key_id}"))?;
+        }
     }
     Ok(0)
+}
+
+fn show(credential: &NewCredential, json: bool) -> Result<()> {
+    if json {
+        return term::json(credential);
+    }
+    term::say(format_args!("operator  {}", credential.operator))?;
+    term::say(format_args!("key id    {}", credential.key_id))?;
+    term::say(format_args!("secret    {}   (base64; shown this once)", credential.secret_b64))
 }
 
 fn wanted(args: OperatorCreateArgs) -> NewOperator {
@@ -103,25 +126,36 @@ fn wanted(args: OperatorCreateArgs) -> NewOperator {
     }
 }
 
-/// Registers the operator at the writer that the control record names.
-pub(crate) async fn create_operator(
-    layout: &Layout,
-    operator: NewOperator,
-) -> Result<NewCredential> {
-    let topology = layout.topology()?;
-    let record = Cluster::connect(&topology, layout)?
-        .record()
-        .await?
-        .context("the cluster has no writer yet")?;
-    let writer = topology.writers.iter().find(|writer| writer.region == record.writer_region);
-    let writer =
-        writer.with_context(|| format!("region {} has no writer", record.writer_region))?;
-    let url = format!("{}/internal/v1/operators", writer.endpoint);
-    Agents::new(layout)?
-        .client()
-        .post_json(&url, &operator)
-        .await
-        .map_err(|error| anyhow!(chain(&error)))
+/// The writer that the control record names, called as `ctl`.
+pub(crate) struct Writer {
+    client: HttpClient,
+    endpoint: ServiceUrl,
+}
+
+impl Writer {
+    /// The current one.
+    pub(crate) async fn current(layout: &Layout) -> Result<Self> {
+        let topology = layout.topology()?;
+        let record = Cluster::connect(&topology, layout)?
+            .record()
+            .await?
+            .context("the cluster has no writer yet")?;
+        let writer = topology.writers.iter().find(|writer| writer.region == record.writer_region);
+        let writer =
+            writer.with_context(|| format!("region {} has no writer", record.writer_region))?;
+        let client = Agents::new(layout)?.client().within_ms(WRITER_TIMEOUT_MS);
+        Ok(Self { client, endpoint: writer.endpoint.clone() })
+    }
+
+    /// One internal operation.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T> {
+        let url = format!("{}{path}", self.endpoint);
+        self.client.post_json(&url, body).await.map_err(|error| anyhow!(chain(&error)))
+    }
 }
 
 /// `domicile token`.

@@ -11,7 +11,7 @@ mod summary;
 
 use crate::agents::Agents;
 use crate::cli::DemoArgs;
-use crate::credentials::{self, NewOperator};
+use crate::credentials::{NewCredential, NewOperator, Writer};
 use crate::down;
 use crate::files;
 use crate::layout::Layout;
@@ -129,7 +129,8 @@ async fn register(
         allowed_origins: vec!["https://play.example".into()],
         launch_base_url: "https://play.example/launch".into(),
     };
-    let credential = credentials::create_operator(&local.layout, new).await?;
+    let writer = Writer::current(&local.layout).await?;
+    let credential: NewCredential = writer.post("/internal/v1/operators", &new).await?;
     let preferred = &local.topology.failover.preferred_region;
     let routers = &local.topology.routers;
     let router = routers.iter().find(|router| router.region == *preferred).or(routers.first());
