@@ -173,6 +173,9 @@ fn finished(
         fields.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
         cached.body.clone().into_response()
     };
-    response.headers_mut().extend(fields);
+    // Each in place of what the body brought along.
+    for (name, value) in fields {
+        response.headers_mut().insert(name, value);
+    }
     stated(reader, log, size.max(cached.size), response)
 }
