@@ -3,7 +3,7 @@
 //! Settling transactions leave *pending leaves* in an outbox. A sequencer takes them in batches: transaction
 //! A places leaves, completed subtrees and the head; only when A is durable in two regions is the root
 //! signed; transaction B publishes the checkpoint. Before its first signature a sequencer passes the
-//! [`gate`]. A log that fails suspends its own jurisdiction and no other.
+//! `gate`. A log that fails suspends its own jurisdiction and no other.
 //!
 //! Deliberately absent: witnesses and the re-import of a lost tail.
 
