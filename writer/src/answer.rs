@@ -113,16 +113,6 @@ impl<T> Acknowledged<T> {
     pub const fn new(_proof: &Durable, value: T) -> Self {
         Self(value)
     }
-
-    /// The value.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
-
-    /// What is acknowledged.
-    pub const fn get(&self) -> &T {
-        &self.0
-    }
 }
 
 /// What every handler of a ledger operation returns.
