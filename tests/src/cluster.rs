@@ -27,10 +27,15 @@ pub struct Cluster {
 impl Cluster {
     /// Brings up `places` and waits until everything is ready.
     pub fn start(name: &str, places: &[Place]) -> Self {
+        Self::start_document(name, &document(name, places).text)
+    }
+
+    /// Brings up what the document says and waits until everything is ready.
+    pub fn start_document(name: &str, document: &str) -> Self {
         let state = std::env::temp_dir().join(format!("domicile-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&state).expect("make the cluster's folder");
         let file = state.join("given.toml");
-        std::fs::write(&file, document(name, places).text).expect("write the topology");
+        std::fs::write(&file, document).expect("write the topology");
         let mut up = domicile(&state);
         up.args(["up", "--topology"]).arg(&file);
         let output = up.output().expect("run `domicile up`");
