@@ -18,7 +18,7 @@ use crate::layout::Layout;
 use crate::status;
 use crate::term::{self, Steps};
 use crate::up::{self, Cluster, Local};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use domicile_core::games;
 use domicile_core::ids::Jurisdiction;
 use domicile_topology::Topology;
@@ -26,6 +26,7 @@ use operator::Operator;
 use outside::Outside;
 use play::{Player, Proven};
 use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The operator of the demo.
 const OPERATOR: &str = "meridian";
@@ -41,7 +42,10 @@ pub(crate) async fn run(state: Option<&Path>, args: DemoArgs) -> Result<u8> {
         bail!("{} holds a topology already; the demo starts a fresh one", layout.root().display());
     }
     let steps = Steps::start();
-    let result = whole(topology, &layout, &args, &steps).await;
+    let result = tokio::select! {
+        result = whole(topology, &layout, &args, &steps) => result,
+        error = interrupted() => Err(error),
+    };
     if args.keep {
         term::note(format_args!(
             "\nstill up; `domicile down --purge --state {}` ends it",
@@ -60,6 +64,18 @@ pub(crate) async fn run(state: Option<&Path>, args: DemoArgs) -> Result<u8> {
     }
     down::purge(&layout)?;
     Ok(0)
+}
+
+/// Ends when the person, or whoever runs us, wants to stop; what was started is stopped then.
+async fn interrupted() -> anyhow::Error {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return anyhow!(error).context("cannot listen for signals"),
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => anyhow!("interrupted"),
+        _ = terminate.recv() => anyhow!("terminated"),
+    }
 }
 
 async fn whole(topology: Topology, layout: &Layout, args: &DemoArgs, steps: &Steps) -> Result<()> {
