@@ -153,19 +153,17 @@ impl Clone {
             .output()
             .expect("run pg_basebackup");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        // The nodes keep their configuration outside the data folder, so the copy has none.
+        for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+            std::fs::write(data.join(name), "").expect("an empty configuration");
+        }
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         let server = owner
             .command(&bin.join("postgres"))
             .arg("-D")
             .arg(&data)
-            .args([
-                "-c",
-                "listen_addresses=",
-                "-c",
-                "unix_socket_directories=",
-                "-c",
-                "hot_standby=off",
-            ])
+            .args(["-c", "listen_addresses=", "-c", "hot_standby=off", "-k"])
+            .arg(&folder)
             .args(["-c", &format!("primary_conninfo={conninfo}"), "-c", "primary_slot_name="])
             .stdout(log.try_clone().expect("the log twice"))
             .stderr(log)
@@ -180,6 +178,8 @@ impl Drop for Clone {
         let pid = self.server.id().to_string();
         let _asked = Command::new("kill").args(["-INT", &pid]).status();
         let _ended = self.server.wait();
-        let _removed = std::fs::remove_dir_all(&self.folder);
+        if !std::thread::panicking() {
+            let _removed = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
