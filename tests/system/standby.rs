@@ -154,8 +154,12 @@ impl Clone {
             .expect("run pg_basebackup");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
         // The nodes keep their configuration outside the data folder, so the copy has none.
-        for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
-            std::fs::write(data.join(name), "").expect("an empty configuration");
+        for (name, text) in [
+            ("postgresql.conf", ""),
+            ("pg_hba.conf", "local all all reject\n"),
+            ("pg_ident.conf", ""),
+        ] {
+            std::fs::write(data.join(name), text).expect("a configuration of its own");
         }
         let log = std::fs::File::create(folder.join("log")).expect("a log");
         let server = owner
