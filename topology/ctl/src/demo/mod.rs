@@ -90,7 +90,9 @@ async fn whole(topology: Topology, layout: &Layout, args: &DemoArgs, steps: &Ste
     if !report.healthy {
         bail!("the topology is not healthy: {}", report.problems.join("; "));
     }
-    up::addresses(&local)?;
+    if args.keep {
+        up::addresses(&local)?;
+    }
     term::note(format_args!("\ndone after {}", term::elapsed(steps.total())))
 }
 
