@@ -3,14 +3,18 @@
 use crate::handlers::{bets, logs, page, rounds};
 use crate::state::{Log, Reader};
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use domicile_core::error::Code;
 use domicile_core::ids::{BetId, InvalidId, RoundId};
 use domicile_service::health::Readiness;
 use domicile_service::problem::{Problem, method_not_allowed, not_found};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +58,7 @@ pub fn routes(reader: Arc<Reader>, readiness: &Readiness) -> Router {
         .route("/verify", get(page::verify))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(map_response(readable_from_pages))
         .with_state(reader)
         .merge(readiness.routes())
 }
@@ -98,5 +103,30 @@ pub(crate) fn stated(reader: &Reader, log: &Log, size: u64, answer: impl IntoRes
         let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
         headers.insert(LAG_MS, HeaderValue::from(lag_ms));
     }
+    response
+}
+
+/// A query string, refused with a problem document when it cannot be read.
+pub(crate) struct Parameters<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Query::try_from_uri(&parts.uri)
+            .map(|Query(query)| Self(query))
+            .map_err(|cause| Problem::new(Code::MalformedRequest).detail(cause.body_text()))
+    }
+}
+
+/// Lets pages of any origin read the answers: who may read is decided by the token they carry, and no cookie
+/// or other ambient credential exists that a foreign page could borrow.
+async fn readable_from_pages(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("domicile-log-size, domicile-lag-ms, domicile-reader, etag"),
+    );
     response
 }

@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 /// How long a restarted part may take to be ready.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running topology. Dropping it stops everything; the folder is kept when the test has failed.
 pub struct Cluster {

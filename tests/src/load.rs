@@ -1,8 +1,8 @@
 //! Load: players that play one after the other, each retrying an undecided play with its own key, as real
 //! clients do.
 
-use crate::history::{History, Outcome};
 use crate::player::{Answer, Player};
+use domicile_chaos::history::{History, Outcome};
 use domicile_service::client::ClientError;
 use http::StatusCode;
 use serde_json::Value;

@@ -41,11 +41,11 @@ async fn session(
 async fn plays_are_proven(cluster: &Cluster, operator: &Operator, code: &str) {
     let (player, session) = session(cluster, operator, code, &format!("player-{code}")).await;
     for number in 1..=3u64 {
-        let played = player.play(&session, &format!("{code}-{number}"), number).await;
-        let round = played["round"].as_str().expect("a round");
+        let answer = player.play(&session, &format!("{code}-{number}"), number).await;
+        let round = answer["round"].as_str().expect("a round");
         let proof = player.proof(round).await;
         assert_eq!(proof.status, StatusCode::OK, "{code}: {}", proof.json());
-        let bet = played["bet"].as_str().expect("a bet");
+        let bet = answer["bet"].as_str().expect("a bet");
         let opening = player.get(&format!("/v1/bets/{bet}/opening")).await.expect("an answer");
         assert_eq!(opening.status, StatusCode::OK, "{code}: {}", opening.json());
         verified_offline(cluster, &proof.body, Some(&opening.body));
@@ -133,8 +133,8 @@ async fn shared_round_is_proven_in_each_jurisdiction(cluster: &Cluster, operator
 
 async fn foreign_tokens_see_nothing(cluster: &Cluster, operator: &Operator) {
     let (malta, malta_session) = session(cluster, operator, "MT", "only-mt").await;
-    let played = malta.play(&malta_session, "mt-only", 5).await;
-    let round = played["round"].as_str().expect("a round");
+    let answer = malta.play(&malta_session, "mt-only", 5).await;
+    let round = answer["round"].as_str().expect("a round");
     assert_eq!(malta.proof(round).await.status, StatusCode::OK);
     let (german, _) = session(cluster, operator, "DE", "only-de").await;
     let through_router = german.proof(round).await;
@@ -275,8 +275,8 @@ fn inclusion_holds(proof: &str, index: u64, leaves: &[Vec<u8>]) {
 /// Somebody with access to the replica changes an outcome: the reader notices before it serves it.
 async fn a_tampered_replica_proves_nothing(cluster: &Cluster, operator: &Operator) {
     let (player, open) = session(cluster, operator, "GB", "tampered").await;
-    let played = player.play(&open, "tampered", 1).await;
-    let round = played["round"].as_str().expect("a round");
+    let answer = player.play(&open, "tampered", 1).await;
+    let round = answer["round"].as_str().expect("a round");
     let replica = database::connect(cluster, "reader-gb").await;
     let change = "UPDATE log.leaf l SET entry = convert_to(replace(convert_from(entry, 'UTF8'), \
          'position 0', 'position 1'), 'UTF8') FROM log.subject s WHERE s.subject::text = $1 \

@@ -2,11 +2,11 @@
 
 use crate::problem;
 use crate::proofs::Prover;
-use crate::routes::{bet_id, min_log_size, position_wait, stated};
+use crate::routes::{Parameters, bet_id, min_log_size, position_wait, stated};
 use crate::state::Reader;
 use crate::store::StoredBet;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use domicile_core::claims::Bearer;
 use domicile_core::error::Code;
@@ -52,7 +52,7 @@ struct OwnBets {
 /// `GET /v1/bets`
 pub(crate) async fn own(
     State(reader): State<Arc<Reader>>,
-    Query(page): Query<Page>,
+    Parameters(page): Parameters<Page>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let claims = reader.access.check(&headers).await?;

@@ -2,9 +2,9 @@
 
 use crate::problem;
 use crate::proofs::Prover;
-use crate::routes::stated;
+use crate::routes::{Parameters, stated};
 use crate::state::{Log, Reader};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::Bytes;
 use domicile_core::base64;
@@ -12,6 +12,7 @@ use domicile_core::error::Code;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::log::Subtree;
 use domicile_core::log::tile::{self, TileKind, TilePath};
+use domicile_service::peer::{Peer, Role};
 use domicile_service::problem::Problem;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
@@ -23,10 +24,12 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const LEVELS_PER_ROW: u32 = 8;
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A log that policy does not publish is answered like one that does not exist.
-fn published<'a>(reader: &'a Reader, jurisdiction: &str) -> Result<&'a Log, Problem> {
+/// A log that policy does not publish does not exist for the outside, that is, for routers. The cluster's own
+/// parts see it: a writer's log gate has to ask.
+fn visible<'a>(reader: &'a Reader, peer: &Peer, jurisdiction: &str) -> Result<&'a Log, Problem> {
     let jurisdiction = Jurisdiction::parse(jurisdiction).map_err(|_cause| Code::NotFound)?;
-    let log = reader.logs.get(&jurisdiction).filter(|log| log.published);
+    let outside = peer.0.role == Role::Router;
+    let log = reader.logs.get(&jurisdiction).filter(|log| log.published || !outside);
     log.ok_or_else(|| Code::NotFound.into())
 }
 
@@ -44,10 +47,11 @@ pub(crate) struct CheckpointQuery {
 /// `GET /log/{jurisdiction}/checkpoint`
 pub(crate) async fn checkpoint(
     State(reader): State<Arc<Reader>>,
+    peer: Peer,
     Path(jurisdiction): Path<String>,
-    Query(query): Query<CheckpointQuery>,
+    Parameters(query): Parameters<CheckpointQuery>,
 ) -> Result<Response, Problem> {
-    let log = published(&reader, &jurisdiction)?;
+    let log = visible(&reader, &peer, &jurisdiction)?;
     // An empty log is 404 rather than 503: a holder that holds nothing is an answer, too.
     let head = log.head().map_err(|problem| match problem.code() {
         Code::ProofNotReady => Problem::new(Code::NotFound).detail("the log has no checkpoint yet"),
@@ -78,10 +82,11 @@ pub(crate) struct ConsistencyQuery {
 /// `GET /log/{jurisdiction}/consistency`: `old <from>`, hashes, a blank line, the checkpoint at `to`.
 pub(crate) async fn consistency(
     State(reader): State<Arc<Reader>>,
+    peer: Peer,
     Path(jurisdiction): Path<String>,
-    Query(query): Query<ConsistencyQuery>,
+    Parameters(query): Parameters<ConsistencyQuery>,
 ) -> Result<Response, Problem> {
-    let log = published(&reader, &jurisdiction)?;
+    let log = visible(&reader, &peer, &jurisdiction)?;
     let head = log.head()?;
     let to = query.to.unwrap_or(head.size);
     if query.from > to || to > head.size {
@@ -120,10 +125,11 @@ pub(crate) struct InclusionQuery {
 /// `GET /log/{jurisdiction}/proof`: the `.tlog-proof` of a leaf under the smallest checkpoint that covers it.
 pub(crate) async fn proof(
     State(reader): State<Arc<Reader>>,
+    peer: Peer,
     Path(jurisdiction): Path<String>,
-    Query(query): Query<InclusionQuery>,
+    Parameters(query): Parameters<InclusionQuery>,
 ) -> Result<Response, Problem> {
-    let log = published(&reader, &jurisdiction)?;
+    let log = visible(&reader, &peer, &jurisdiction)?;
     let head = log.head()?;
     let prover = Prover::new(&reader.store, &log.id, &log.key, &head);
     let (checkpoint, stored) = prover.covering(query.index).await.map_err(problem::proof)?;
@@ -139,9 +145,10 @@ pub(crate) async fn proof(
 /// `GET /log/{jurisdiction}/tile/…`
 pub(crate) async fn tile(
     State(reader): State<Arc<Reader>>,
+    peer: Peer,
     Path((jurisdiction, path)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let log = published(&reader, &jurisdiction)?;
+    let log = visible(&reader, &peer, &jurisdiction)?;
     let head = log.head()?;
     let tile = TilePath::parse(&format!("tile/{path}"))
         .ok()

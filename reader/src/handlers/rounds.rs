@@ -2,10 +2,12 @@
 
 use crate::problem;
 use crate::proofs::{MadeBundle, ProofFailure, Prover};
-use crate::routes::{POSITION_WAIT_MAX_MS, min_log_size, position_wait, round_id, stated};
+use crate::routes::{
+    POSITION_WAIT_MAX_MS, Parameters, min_log_size, position_wait, round_id, stated,
+};
 use crate::state::{CachedBundle, Log, Reader};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use domicile_core::error::Code;
 use domicile_core::hex;
@@ -93,7 +95,7 @@ pub(crate) struct ProofQuery {
 pub(crate) async fn proof(
     State(reader): State<Arc<Reader>>,
     path: Path<String>,
-    Query(query): Query<ProofQuery>,
+    Parameters(query): Parameters<ProofQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let claims = reader.access.check(&headers).await?;

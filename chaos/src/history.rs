@@ -3,12 +3,14 @@
 //! The checker knows nothing of the implementation: acknowledged plays must exist exactly once with the
 //! answer that was given, refused ones must not exist, unknown ones may be either, but only one of them.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How an operation ended for its client.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// A success was answered: the exact body.
     Acknowledged(Value),
@@ -19,7 +21,8 @@ pub enum Outcome {
 }
 
 /// One play with its idempotency key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Operation {
     /// The key all its attempts carried.
     pub key: String,
@@ -44,9 +47,14 @@ pub struct History {
 }
 
 impl History {
+    /// A client that panicked while it recorded has left a whole entry, or none.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Operation>> {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Records that an operation is about to be sent.
     pub fn invoke(&self, key: &str) {
-        let mut operations = self.operations.lock().expect("no panic while recording");
+        let mut operations = self.lock();
         operations
             .entry(key.to_owned())
             .or_insert_with(|| Operation { key: key.to_owned(), attempts: Vec::new() });
@@ -54,7 +62,7 @@ impl History {
 
     /// Records how an attempt ended.
     pub fn outcome(&self, key: &str, outcome: Outcome) {
-        let mut operations = self.operations.lock().expect("no panic while recording");
+        let mut operations = self.lock();
         if let Some(operation) = operations.get_mut(key) {
             operation.attempts.push(outcome);
         }
@@ -62,7 +70,7 @@ impl History {
 
     /// Everything recorded so far.
     pub fn operations(&self) -> Vec<Operation> {
-        self.operations.lock().expect("no panic while recording").values().cloned().collect()
+        self.lock().values().cloned().collect()
     }
 
     /// How many operations were acknowledged.
@@ -93,11 +101,11 @@ pub fn violations(operations: &[Operation], exists: &BTreeMap<String, usize>) ->
                 Some(_) => {}
             }
         }
-        let Some(round) = first.and_then(|body| body["round"].as_str()) else { continue };
+        let Some(round) = first.and_then(|body| body.get("round")?.as_str()) else { continue };
         match exists.get(round) {
             Some(1) => {}
             Some(times) => {
-                found.push(format!("{}: round {round} exists {times} times", operation.key))
+                found.push(format!("{}: round {round} exists {times} times", operation.key));
             }
             None => found.push(format!("{}: acknowledged round {round} is lost", operation.key)),
         }
