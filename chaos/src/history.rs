@@ -152,9 +152,10 @@ mod tests {
 
     #[test]
     fn every_seeded_violation_is_found() {
+        type Case<'a> = (&'a [Operation], &'a [(&'a str, usize)], &'a str);
         let refused =
             Operation { key: "r".into(), attempts: vec![Outcome::Refused("round-state".into())] };
-        let bad: [(&[Operation], &[(&str, usize)], &str); 5] = [
+        let bad: [Case<'_>; 5] = [
             (&[acked("a", &["1"])], &[], "is lost"),
             (&[acked("a", &["1"])], &[("1", 2)], "2 times"),
             (&[acked("a", &["1", "2"])], &[("1", 1)], "two different"),

@@ -2,11 +2,11 @@
 
 use crate::haproxy;
 use crate::load::Run;
+use domicile_service::clock::{Clock, SystemClock};
 use domicile_tests::cluster::postgres_bin;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One run and the time that its server spent on the CPU for it.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +105,7 @@ impl Report {
         for (what, value) in machine.as_object().into_iter().flatten() {
             println!("  {what:<10} {}", value.as_str().unwrap_or_default());
         }
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs();
+        let at = SystemClock.now_unix_s();
         let all =
             json!({ "unix_s": at, "machine": machine, "rows": self.rows, "notes": self.notes });
         let target = std::env::current_exe().expect("our own path");

@@ -6,10 +6,13 @@ use crate::pgbench::{self, Pgbench};
 use crate::report::{Report, Sample};
 use crate::scene::{Scene, Seat};
 use crate::wire::{Answer, Target};
+use domicile_service::clock::SystemClock;
+use domicile_service::ids::IdSource;
 use domicile_tests::database;
 use domicile_tests::eventually::eventually;
 use domicile_tests::player::Player;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
@@ -19,7 +22,7 @@ const RUN_TIME: Duration = Duration::from_secs(2);
 /// Connections of pgbench at most: the ledger admits 200, and more would not make it faster.
 const PGBENCH_CONNECTIONS_MAX: usize = 128;
 /// How long the log and the replica may take to hold what was settled.
-const CATCH_UP_WITHIN: Duration = Duration::from_secs(120);
+const CATCH_UP_WITHIN: Duration = Duration::from_mins(2);
 
 const TABLES: &str = "DROP SCHEMA IF EXISTS bench CASCADE; CREATE SCHEMA bench; \
      CREATE TABLE bench.round (LIKE ledger.round INCLUDING ALL); \
@@ -177,13 +180,16 @@ struct PlayCaller {
     token: String,
     session: Value,
     number: u64,
+    ids: IdSource,
     rounds: Vec<String>,
 }
 
 impl PlayCaller {
     fn new(target: &Target, seat: &Seat) -> Self {
         let token = seat.token.clone();
-        Self { target: target.clone(), token, session: Value::Null, number: 0, rounds: Vec::new() }
+        let ids = IdSource::new(Arc::new(SystemClock));
+        let (target, session) = (target.clone(), Value::Null);
+        Self { target, token, session, number: 0, ids, rounds: Vec::new() }
     }
 
     fn read_session(&self) -> Vec<u8> {
@@ -206,7 +212,7 @@ impl Caller for PlayCaller {
         let headers = format!(
             "authorization: Bearer {}\r\nidempotency-key: {}\r\ncontent-type: application/json\r\n",
             self.token,
-            uuid::Uuid::now_v7()
+            self.ids.uuid_v7()
         );
         Some(self.target.request("POST", "/v1/plays", &headers, &body))
     }
