@@ -2,11 +2,11 @@
 
 use crate::cluster::Cluster;
 use domicile_core::ids::NodeId;
+use domicile_topology::address::Address;
 use std::collections::BTreeSet;
 use tokio_postgres::{Client, NoTls};
 
 /// Connects to a node's database as superuser.
-#[expect(clippy::disallowed_methods, reason = "tests look at databases from outside the product")]
 pub async fn connect(cluster: &Cluster, node: &str) -> Client {
     let node = NodeId::parse(node).expect("a node");
     let topology = cluster.topology();
@@ -15,15 +15,22 @@ pub async fn connect(cluster: &Cluster, node: &str) -> Client {
         .map(|ledger| &ledger.postgres)
         .or_else(|| topology.reader(&node).map(|reader| &reader.postgres))
         .expect("a database node");
-    let (host, port) = (address.host(), address.port());
     let password = cluster.secret(&node, "superuser-password");
+    open(address, &password).await.expect("a superuser connection")
+}
+
+/// Connects to a database that may not be there yet.
+#[expect(clippy::disallowed_methods, reason = "tests look at databases from outside the product")]
+pub async fn open(address: &Address, password: &str) -> Result<Client, String> {
+    let (host, port) = (address.host(), address.port());
     let parameters = format!(
         "host={host} port={port} user=postgres dbname=domicile password={password} connect_timeout=5"
     );
-    let (client, connection) =
-        tokio_postgres::connect(&parameters, NoTls).await.expect("a superuser connection");
+    let (client, connection) = tokio_postgres::connect(&parameters, NoTls)
+        .await
+        .map_err(|error| domicile_service::telemetry::chain(&error))?;
     tokio::spawn(connection);
-    client
+    Ok(client)
 }
 
 /// Every jurisdiction found in any table of the database that has such a column.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod demo;
 mod faults;
 mod path;
 mod refusals;
