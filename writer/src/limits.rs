@@ -31,8 +31,8 @@ pub const REQUEST_COPIES: usize = 8;
 pub const GATES_KEYS: usize = 65_536;
 /// Most queued requests per lane.
 pub const LANE_QUEUE_REQUESTS: usize = 4_096;
-/// Most requests that share one transaction.
-pub const LANE_BATCH_REQUESTS: usize = 128;
+/// Most requests that share one transaction: at 40 ms between the regions it bounds the throughput.
+pub const LANE_BATCH_REQUESTS: usize = 512;
 /// Workers, and so database sessions, of a lane that commits: one batch waits for the second region while
 /// the next one is written.
 pub const WRITE_WORKERS: usize = 2;
