@@ -32,7 +32,7 @@ unit: ## tests that need no cluster
 	.ci/tools nextest postgres etcd chromium -- cargo nextest run --workspace
 
 system: build ## tests on real clusters
-	.ci/tools nextest postgres etcd -- cargo nextest run --workspace --profile system
+	.ci/tools nextest postgres postgres-tls etcd -- cargo nextest run --workspace --profile system
 
 lint: ## format, lints, architecture, licences, documentation
 	.ci/tools deny -- .ci/lint

@@ -58,7 +58,9 @@ pub async fn run(config: ReaderConfig, folder: &Path, telemetry: &Telemetry) -> 
         .wait_known(Duration::from_millis(TOPOLOGY_WAIT_MS))
         .await
         .context("no topology from the control plane, and none on disk")?;
-    let reader = Arc::new(build(&config, folder, &topology)?);
+    let own = ClientTls::load(&config.tls.under(folder))?;
+    own.watch();
+    let reader = Arc::new(build(&config, folder, &own, &topology)?);
     tasks::spawn_vital(
         "readiness",
         &drain,
@@ -87,11 +89,16 @@ fn control(config: &ReaderConfig, folder: &Path) -> anyhow::Result<ControlClient
     Ok(ControlClient::new(&control))
 }
 
-fn build(config: &ReaderConfig, folder: &Path, topology: &Topology) -> anyhow::Result<Reader> {
+fn build(
+    config: &ReaderConfig,
+    folder: &Path,
+    own: &ClientTls,
+    topology: &Topology,
+) -> anyhow::Result<Reader> {
     let node = topology
         .reader(&config.node)
         .with_context(|| format!("the topology has no reader {}", config.node))?;
-    let store = Store::new(pool(config, folder)?);
+    let store = Store::new(pool(config, folder, own)?);
     let audit_dir = folder.join(&config.audit_dir);
     std::fs::create_dir_all(&audit_dir)
         .with_context(|| format!("cannot make {}", audit_dir.display()))?;
@@ -103,20 +110,15 @@ fn build(config: &ReaderConfig, folder: &Path, topology: &Topology) -> anyhow::R
     Ok(Reader::new(config.node.clone(), store, access, logs))
 }
 
-fn pool(config: &ReaderConfig, folder: &Path) -> anyhow::Result<Pool> {
+fn pool(config: &ReaderConfig, folder: &Path, own: &ClientTls) -> anyhow::Result<Pool> {
     let postgres = &config.postgres;
-    let tls = if postgres.tls {
-        Some(ClientTls::load(&config.tls.under(folder))?.config())
-    } else {
-        None
-    };
     let connect = ConnectConfig {
         host: postgres.host.clone(),
         port: postgres.port,
         dbname: postgres.dbname.clone(),
         user: postgres.user.clone(),
         password: domicile_service::config::secret(&folder.join(&postgres.password_file))?,
-        tls,
+        tls: postgres.tls.then(|| own.config()),
         application_name: config.node.to_string(),
         connect_timeout_ms: CONNECT_TIMEOUT_MS,
         statement_timeout_ms: STATEMENT_TIMEOUT_MS,

@@ -5,7 +5,7 @@ use crate::load::Run;
 use crate::report::Sample;
 use crate::scene::Scene;
 use domicile_core::ids::NodeId;
-use domicile_tests::cluster::postgres_bin;
+use domicile_tests::cluster::{certificate, postgres_bin};
 use domicile_tests::database;
 use domicile_tests::eventually::eventually;
 use std::path::Path;
@@ -57,6 +57,11 @@ fn command(scene: &Scene, wanted: &Pgbench<'_>, script: &Path) -> Command {
     let node = NodeId::parse(wanted.node).expect("a node");
     let time_s = wanted.time.as_secs_f64() + wanted.connections as f64 * CONNECT_S;
     let mut command = Command::new(postgres_bin().join("pgbench"));
+    if scene.cluster.postgres_tls(&node).is_some() {
+        let own = certificate(&scene.cluster.state().join("operator/tls"));
+        command.env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", own.ca);
+        command.env("PGSSLCERT", own.cert).env("PGSSLKEY", own.key);
+    }
     command
         .current_dir(script.parent().expect("a folder"))
         .env("PGPASSWORD", scene.cluster.secret(&node, "superuser-password"))

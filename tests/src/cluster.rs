@@ -8,6 +8,7 @@ use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::config::TlsFiles;
 use domicile_service::tls::ClientTls;
 use domicile_topology::Topology;
+use domicile_topology::address::Address;
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -32,12 +33,17 @@ impl Cluster {
 
     /// Brings up what the document says and waits until everything is ready.
     pub fn start_document(name: &str, document: &str) -> Self {
+        Self::start_on(&postgres_bin(), name, document)
+    }
+
+    /// The same, on the Postgres whose programs are in this folder.
+    pub fn start_on(postgres_bin: &Path, name: &str, document: &str) -> Self {
         let state = std::env::temp_dir().join(format!("domicile-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&state).expect("make the cluster's folder");
         let file = state.join("given.toml");
         std::fs::write(&file, document).expect("write the topology");
         let mut up = domicile(&state);
-        up.args(["up", "--topology"]).arg(&file);
+        up.args(["up", "--topology"]).arg(&file).env("DOMICILE_PG_BIN", postgres_bin);
         let output = up.output().expect("run `domicile up`");
         let text = std::fs::read_to_string(state.join("topology.toml")).unwrap_or_default();
         let topology = Topology::parse(&text);
@@ -117,13 +123,8 @@ impl Cluster {
 
     /// A client with the CLI's own certificate.
     pub fn inside(&self) -> HttpClient {
-        let folder = self.state.join("operator/tls");
-        let files = TlsFiles {
-            cert: folder.join("cert.pem"),
-            key: folder.join("key.pem"),
-            ca: folder.join("ca.pem"),
-        };
-        let tls = ClientTls::load(&files).expect("the CLI's certificate");
+        let own = certificate(&self.state.join("operator/tls"));
+        let tls = ClientTls::load(&own).expect("the CLI's certificate");
         HttpClient::new(&tls, ClientLimits::default())
     }
 
@@ -171,6 +172,18 @@ impl Cluster {
         i32::try_from(pid).expect("a pid")
     }
 
+    /// Where a node's Postgres is.
+    pub fn postgres(&self, node: &NodeId) -> Address {
+        let ledger = self.topology.ledger(node).map(|ledger| &ledger.postgres);
+        let reader = self.topology.reader(node).map(|reader| &reader.postgres);
+        ledger.or(reader).expect("a database node").clone()
+    }
+
+    /// The certificate of a node's Postgres and of its agent, if its connections are TLS.
+    pub fn postgres_tls(&self, node: &NodeId) -> Option<TlsFiles> {
+        postgres_tls(&self.state, node).expect("the node's configuration")
+    }
+
     /// A secret of a node that only a test looks at, such as the superuser's password.
     pub fn secret(&self, node: &NodeId, name: &str) -> String {
         let file = self.state.join(format!("nodes/{node}/agent/secrets/{name}"));
@@ -196,6 +209,23 @@ impl Drop for Cluster {
         } else {
             let _removed = std::fs::remove_dir_all(&self.state);
         }
+    }
+}
+
+/// The certificate of a node's Postgres and of its agent, if its connections are TLS.
+pub fn postgres_tls(state: &Path, node: &NodeId) -> std::io::Result<Option<TlsFiles>> {
+    let folder = state.join(format!("nodes/{node}/agent"));
+    let text = std::fs::read_to_string(folder.join("config.toml"))?;
+    let config: toml::Table = text.parse().expect("TOML");
+    Ok(config["postgres"].get("tls").map(|_| certificate(&folder.join("tls"))))
+}
+
+/// The files of a certificate's folder.
+pub fn certificate(folder: &Path) -> TlsFiles {
+    TlsFiles {
+        cert: folder.join("cert.pem"),
+        key: folder.join("key.pem"),
+        ca: folder.join("ca.pem"),
     }
 }
 

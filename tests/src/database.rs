@@ -1,36 +1,60 @@
 //! Looking into a node's database as its superuser: only tests do that, never a service.
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use domicile_core::ids::NodeId;
+use domicile_service::telemetry::chain;
+use domicile_service::tls::ClientTls;
 use domicile_topology::address::Address;
+use rustls::ClientConfig;
 use std::collections::BTreeSet;
-use tokio_postgres::{Client, NoTls};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Connects to a node's database as superuser.
 pub async fn connect(cluster: &Cluster, node: &str) -> Client {
     let node = NodeId::parse(node).expect("a node");
-    let topology = cluster.topology();
-    let address = topology
-        .ledger(&node)
-        .map(|ledger| &ledger.postgres)
-        .or_else(|| topology.reader(&node).map(|reader| &reader.postgres))
-        .expect("a database node");
-    let password = cluster.secret(&node, "superuser-password");
-    open(address, &password).await.expect("a superuser connection")
+    open(cluster.state(), &node, &cluster.postgres(&node)).await.expect("a superuser connection")
 }
 
-/// Connects to a database that may not be there yet.
-#[expect(clippy::disallowed_methods, reason = "tests look at databases from outside the product")]
-pub async fn open(address: &Address, password: &str) -> Result<Client, String> {
-    let (host, port) = (address.host(), address.port());
-    let parameters = format!(
-        "host={host} port={port} user=postgres dbname=domicile password={password} connect_timeout=5"
-    );
-    let (client, connection) = tokio_postgres::connect(&parameters, NoTls)
-        .await
-        .map_err(|error| domicile_service::telemetry::chain(&error))?;
-    tokio::spawn(connection);
-    Ok(client)
+/// The same, of a database that may not be there yet, with what is in the cluster's folder.
+pub async fn open(state: &Path, node: &NodeId, address: &Address) -> Result<Client, String> {
+    let password = state.join(format!("nodes/{node}/agent/secrets/superuser-password"));
+    let password = std::fs::read_to_string(password).map_err(|error| error.to_string())?;
+    let own = cluster::postgres_tls(state, node).map_err(|error| error.to_string())?;
+    let own = own.map(|_node| ClientTls::load(&cluster::certificate(&state.join("operator/tls"))));
+    let tls = own.transpose().map_err(|error| chain(&error))?.map(|own| own.config());
+    let opened = attempt(address, "postgres", password.trim(), tls).await;
+    opened.map_err(|error| chain(&error))
+}
+
+/// Connects as anybody, with or without TLS.
+pub async fn attempt(
+    address: &Address,
+    user: &str,
+    password: &str,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<Client, Error> {
+    let mut config = Config::new();
+    config.host(address.host()).port(address.port()).dbname("domicile");
+    config.user(user).password(password).connect_timeout(CONNECT_WITHIN);
+    if let Some(tls) = tls {
+        config.ssl_mode(SslMode::Require);
+        let (client, connection) =
+            config.connect(MakeRustlsConnect::new(tls.as_ref().clone())).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    } else {
+        let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
 }
 
 /// Every jurisdiction found in any table of the database that has such a column.

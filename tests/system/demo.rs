@@ -66,11 +66,9 @@ async fn a_planted_fault_turns_the_demo_red() {
     let demo = demo("demo-bad");
     let node = NodeId::parse("reader-gb").expect("a node");
     let address = demo.topology.reader(&node).expect("GB's reader").postgres.clone();
-    let secret = demo.state.join("nodes/reader-gb/agent/secrets/superuser-password");
     let running = tokio::spawn(ended(demo.command));
     eventually("the fault is planted", Duration::from_mins(2), || async {
-        let password = std::fs::read_to_string(&secret).map_err(|error| error.to_string())?;
-        let replica = database::open(&address, password.trim()).await?;
+        let replica = database::open(&demo.state, &node, &address).await?;
         replica.batch_execute(PLANT).await.map_err(|error| error.to_string())
     })
     .await;

@@ -12,3 +12,4 @@ mod faults;
 mod path;
 mod refusals;
 mod standby;
+mod tls;

@@ -26,7 +26,7 @@ async fn a_round_written_in_one_region_is_proven_in_another() {
     a_tampered_replica_proves_nothing(&cluster, &operator).await;
 }
 
-async fn session(
+pub(crate) async fn session(
     cluster: &Cluster,
     operator: &Operator,
     code: &str,
@@ -75,7 +75,7 @@ fn verify(cluster: &Cluster, bundle: &[u8], opening: Option<&[u8]>) -> std::proc
     cluster.try_cli(&arguments)
 }
 
-fn verified_offline(cluster: &Cluster, bundle: &[u8], opening: Option<&[u8]>) {
+pub(crate) fn verified_offline(cluster: &Cluster, bundle: &[u8], opening: Option<&[u8]>) {
     let output = verify(cluster, bundle, opening);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));

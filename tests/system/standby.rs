@@ -139,8 +139,19 @@ impl Clone {
         let primary = cluster.topology().ledgers.first().expect("the primary");
         let password = cluster.secret(&primary.node, "replication-password");
         let (host, port) = (primary.postgres.host(), primary.postgres.port());
+        let standby = cluster.topology().ledgers.last().expect("the standby");
+        let tls = match cluster.postgres_tls(&standby.node) {
+            None => "sslmode=disable".to_owned(),
+            Some(own) => format!(
+                "sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
+                own.ca.display(),
+                own.cert.display(),
+                own.key.display()
+            ),
+        };
         let conninfo = format!(
-            "host={host} port={port} user=domicile_replication password={password} application_name=a_clone"
+            "host={host} port={port} user=domicile_replication password={password} \
+             application_name=a_clone {tls}"
         );
         let folder = cluster.state().join("clone");
         let owner = domicile_tests::cluster::owned_folder(&folder);

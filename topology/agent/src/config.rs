@@ -4,6 +4,7 @@
 //! settings that touch neither durability nor access. Deliberately absent: the other nodes, which the topology names.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use domicile_core::ids::{ClusterId, NodeId, RegionId};
@@ -143,6 +144,15 @@ impl PostgresConfig {
         self.log_dir.clone().unwrap_or_else(|| self.config_dir.join("log"))
     }
 
+    /// Where the agent itself reaches Postgres: on loopback when it listens on all addresses.
+    pub(crate) fn local_host(&self) -> &str {
+        let host = self.listen.host();
+        match host.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() => "127.0.0.1",
+            _ => host,
+        }
+    }
+
     fn under(mut self, folder: &Path) -> Self {
         let verifiers = [
             &mut self.replication_verifier_file,
@@ -186,7 +196,7 @@ mod tests {
             bin_dir = "/opt/pg/bin"
             data_dir = "data"
             config_dir = "postgres"
-            listen = "127.0.0.1:4"
+            listen = "0.0.0.0:4"
             superuser_password_file = "s"
             replication_password_file = "r"
             {extra}"#
@@ -201,6 +211,7 @@ mod tests {
         assert_eq!(config.bin_dir, Path::new("/opt/pg/bin"));
         assert_eq!(config.log_dir(), Path::new("/srv/node/postgres/log"));
         assert!(config.stop_on_exit);
+        assert_eq!(config.local_host(), "127.0.0.1");
     }
 
     #[test]

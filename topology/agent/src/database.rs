@@ -10,7 +10,6 @@ use domicile_core::ids::NodeId;
 use domicile_postgres::types::FromSqlOwned;
 use domicile_postgres::{ConnectConfig, Connection, Tx, connect};
 use domicile_service::tls::ClientTls;
-use domicile_topology::address::Address;
 use serde::de::DeserializeOwned;
 
 use crate::agent::{Agent, secret};
@@ -28,25 +27,27 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Loads the certificates, if Postgres speaks TLS.
+    /// Loads the certificates, if Postgres speaks TLS, and follows their renewal. Needs a runtime.
     pub(crate) fn new(tls: Option<&domicile_service::config::TlsFiles>) -> Result<Self, Error> {
         let load = |files| {
             let tls = ClientTls::load(files).inspect(ClientTls::watch);
             tls.map_err(|error| Error::step("load Postgres' certificates", error))
         };
-        Ok(Self { tls: tls.map(load).transpose()? })
+        let tls = tls.map(load).transpose()?;
+        tls.iter().for_each(ClientTls::watch);
+        Ok(Self { tls })
     }
 
     fn config(
         &self,
-        address: &Address,
+        (host, port): (&str, u16),
         dbname: &str,
         user: &str,
         limit: Duration,
     ) -> ConnectConfig {
         ConnectConfig {
-            host: address.host().to_owned(),
-            port: address.port(),
+            host: host.to_owned(),
+            port,
             dbname: dbname.to_owned(),
             user: user.to_owned(),
             password: secrecy::SecretString::default(),
@@ -71,7 +72,8 @@ impl Agent {
         limit: Duration,
     ) -> Result<Session, Error> {
         let postgres = &self.config.postgres;
-        let mut config = self.database.config(&postgres.listen, dbname, SUPERUSER, limit);
+        let place = (postgres.local_host(), postgres.listen.port());
+        let mut config = self.database.config(place, dbname, SUPERUSER, limit);
         config.password = secret(&postgres.superuser_password_file)?;
         Session::connect("connect to postgres", &config).await
     }
@@ -80,7 +82,8 @@ impl Agent {
     pub(crate) async fn open_ledger(&self, node: &NodeId) -> Result<Session, Error> {
         let address = self.ledger_address(node)?;
         let role = REPLICATION_ROLE;
-        let mut config = self.database.config(&address, DATABASE, role, STATEMENT_TIMEOUT);
+        let place = (address.host(), address.port());
+        let mut config = self.database.config(place, DATABASE, role, STATEMENT_TIMEOUT);
         config.password = secret(&self.config.postgres.replication_password_file)?;
         Session::connect("connect to the ledger node", &config).await
     }

@@ -9,6 +9,7 @@
 mod access;
 pub mod agent;
 pub mod api;
+mod certificates;
 mod clone;
 pub mod config;
 pub mod control;

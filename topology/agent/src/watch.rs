@@ -1,4 +1,5 @@
-//! Looking at the node once a second: metrics, readiness, warnings, and nudging slots towards readiness.
+//! Looking at the node once a second: metrics, readiness, warnings, renewed certificates, and nudging slots towards
+//! readiness.
 //!
 //! A slot copied to a standby becomes usable only after the primary has logged its running transactions and the
 //! standby's copying worker has looked again; left alone that takes a minute, and a failover meanwhile loses the
@@ -14,6 +15,7 @@ use domicile_topology::observed::{NodeKind, NodeStatus, PostgresState, SlotStatu
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::agent::Agent;
+use crate::certificates::Certificates;
 use crate::error::Error;
 use crate::settings::DATABASE;
 
@@ -35,9 +37,14 @@ pub(crate) async fn run(agent: Arc<Agent>, check: Check) {
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut nudge, mut company) = (Nudge::default(), Company::default());
+    let mut certificates = Certificates::new(agent.config.postgres.tls.clone());
     let mut stalled_before = 0;
     loop {
         tick.tick().await;
+        if certificates.renewed() {
+            agent.postmaster.reload();
+            tracing::info!("postgres takes the renewed certificates");
+        }
         let status = agent.status().await;
         report(&status, &check);
         let stalled = status.postgres.stalled.len();

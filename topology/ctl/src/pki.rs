@@ -1,7 +1,8 @@
 //! The cluster's certificate authority: makes it, issues each part's certificate, renews in time.
 //!
 //! A part is known by its URI name `spiffe://<cluster>/<role>/<node>`; its certificate also carries the host names and
-//! addresses that clients connect to. Every part is both client and server, so both uses are allowed.
+//! addresses that clients connect to, and role and node in the name that Postgres shows of its clients.
+//! Every part is both client and server, so both uses are allowed.
 //! Invariants: private keys have mode 0600; the authority's key never leaves its folder; a certificate is renewed when
 //! less than a third of its life is left, when its names change or when the authority does – and otherwise left alone.
 
@@ -160,6 +161,7 @@ fn leaf_params(
 ) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name(&subject.node);
+    params.distinguished_name.push(DnType::OrganizationalUnitName, subject.role.as_str());
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

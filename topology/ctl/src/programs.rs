@@ -68,6 +68,15 @@ pub(crate) fn postgres_bin() -> Result<PathBuf> {
         })
 }
 
+/// Whether the Postgres in this folder can encrypt its connections.
+pub(crate) fn speaks_tls(folder: &Path) -> bool {
+    let asked = Command::new(folder.join("pg_config")).arg("--configure").output();
+    asked.is_ok_and(|said| {
+        let options = String::from_utf8_lossy(&said.stdout);
+        ["--with-openssl", "ssl=openssl"].iter().any(|option| options.contains(option))
+    })
+}
+
 /// `postgres (PostgreSQL) 18.4` → 18.
 fn postgres_major(folder: &Path) -> Option<u32> {
     let said = Command::new(folder.join("postgres")).arg("--version").output().ok()?;

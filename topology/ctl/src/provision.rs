@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 
 /// Sessions of a writer to the ledger, and of a reader to its database.
 const POOL_SIZE: usize = 32;
+/// Where an agent reaches a Postgres that listens on all addresses of its machine.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Everything needed to make the folders.
 pub(crate) struct Provision<'a> {
@@ -43,6 +45,8 @@ pub(crate) struct Provision<'a> {
     pub(crate) keys: &'a KeyFolder,
     /// Where the Postgres programs are.
     pub(crate) postgres_bin: &'a Path,
+    /// Whether connections to Postgres are TLS, with the certificates of each process.
+    pub(crate) postgres_tls: bool,
     /// Who the processes run as.
     pub(crate) run_as: Option<&'a RunAs>,
 }
@@ -73,13 +77,20 @@ impl Provision<'_> {
         self.run_as.map_or(Ok(()), |user| user.own(&folder))
     }
 
-    /// The names clients connect to; an etcd member is reached by its peers under another address.
+    /// The names clients connect to: an etcd member is reached by its peers under another address, and an agent's
+    /// certificate is also its Postgres' own, which the agent reaches from this machine.
     fn hosts(&self, unit: &Unit) -> Vec<String> {
+        let node = &unit.name.node;
         let mut hosts = vec![unit.address.host().to_owned()];
-        if let Some(member) = self.topology.etcd.iter().find(|member| member.node == unit.name.node)
-        {
+        if let Some(member) = self.topology.etcd.iter().find(|member| member.node == *node) {
             hosts.push(member.peer.address().host().to_owned());
         }
+        if unit.name.part == Part::Agent {
+            hosts.extend(self.topology.ledger(node).map(|n| n.postgres.host().to_owned()));
+            hosts.extend(self.topology.reader(node).map(|n| n.postgres.host().to_owned()));
+            hosts.push(LOOPBACK.to_owned());
+        }
+        hosts.sort();
         hosts.dedup();
         hosts
     }
@@ -94,7 +105,7 @@ impl Provision<'_> {
             "region": unit.region,
             "listen": bind(&unit.address),
             "admin_listen": unit.admin.as_ref().map(bind),
-            "tls": { "cert": "tls/cert.pem", "key": "tls/key.pem", "ca": "tls/ca.pem" },
+            "tls": tls_files(),
             "control": { "endpoints": endpoints, "topology_cache": "topology.json" },
             "telemetry": { "level": "info" },
         }))
@@ -133,6 +144,9 @@ impl Provision<'_> {
             ("reader", &reader.postgres)
         };
         postgres.insert("listen".into(), bind(address).into());
+        if self.postgres_tls {
+            postgres.insert("tls".into(), tls_files());
+        }
         config.insert("kind".into(), kind.into());
         config.insert("postgres".into(), Value::Object(postgres));
         Ok(config)
@@ -145,7 +159,7 @@ impl Provision<'_> {
                 || format!("{} has no ledger node in its region {}", unit.name, unit.region),
             )?;
         put(folder, "secrets/postgres-password", self.password("writer")?.expose_secret())?;
-        config.insert("postgres".into(), database(&ledger.postgres, "domicile_writer"));
+        config.insert("postgres".into(), self.database(&ledger.postgres, "domicile_writer"));
         copy(&self.keys.master(), folder, "keys/master.key")?;
         copy(&self.keys.receipt(), folder, "keys/receipt.key")?;
         copy(&self.keys.session(&unit.region), folder, "keys/session.pem")?;
@@ -176,7 +190,7 @@ impl Provision<'_> {
         let reader = self.reader_node(&unit.name.node)?;
         let password = self.password(&format!("reader-{}", reader.node))?;
         put(folder, "secrets/postgres-password", password.expose_secret())?;
-        config.insert("postgres".into(), database(&reader.postgres, "domicile_reader"));
+        config.insert("postgres".into(), self.database(&reader.postgres, "domicile_reader"));
         Ok(config)
     }
 
@@ -187,6 +201,19 @@ impl Provision<'_> {
     fn reader_node(&self, node: &NodeId) -> Result<&ReaderNode> {
         let found = self.topology.readers.iter().find(|reader| reader.node == *node);
         found.with_context(|| format!("the topology has no reader {node}"))
+    }
+
+    /// A database section; password and certificate are the process' own.
+    fn database(&self, address: &Address, user: &str) -> Value {
+        json!({
+            "host": address.host(),
+            "port": address.port(),
+            "dbname": "domicile",
+            "user": user,
+            "password_file": "secrets/postgres-password",
+            "pool_size": POOL_SIZE,
+            "tls": self.postgres_tls,
+        })
     }
 
     fn secrets_folder(&self) -> Result<PathBuf> {
@@ -241,17 +268,9 @@ pub(crate) fn etcd_arguments(topology: &Topology, name: &UnitName) -> Result<Vec
     Ok(pairs.into_iter().map(|(key, value)| format!("--{key}={value}")).collect())
 }
 
-/// A database section; the password file is the process' own.
-fn database(address: &Address, user: &str) -> Value {
-    json!({
-        "host": address.host(),
-        "port": address.port(),
-        "dbname": "domicile",
-        "user": user,
-        "password_file": "secrets/postgres-password",
-        "pool_size": POOL_SIZE,
-        "tls": false,
-    })
+/// The certificate of a process, in its folder.
+fn tls_files() -> Value {
+    json!({ "cert": "tls/cert.pem", "key": "tls/key.pem", "ca": "tls/ca.pem" })
 }
 
 /// Where to listen for an address: on it when it is an address of a machine, on all when it is a name.

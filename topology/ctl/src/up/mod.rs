@@ -2,6 +2,8 @@
 //!
 //! Every step looks first and does only what is missing, so that `up` on a running topology ends quickly and `up` after
 //! an interrupted one goes on. Nothing here opens a database connection or touches a database's files.
+//! Invariant: connections to Postgres are mutual TLS; only where its programs are built without, and every one of them
+//! stays on this machine, they are plain.
 
 mod cluster;
 mod ledger;
@@ -20,9 +22,10 @@ use crate::programs;
 use crate::provision::{self, Provision};
 use crate::term::{self, Steps};
 use crate::unit::{self, Part, Unit};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_topology::Topology;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,8 +113,15 @@ async fn prepare(
 ) -> Result<Local> {
     let (postgres_bin, etcd, run_as) =
         (programs::postgres_bin()?, programs::etcd()?, RunAs::choose()?);
+    let postgres_tls = programs::speaks_tls(&postgres_bin);
+    if !postgres_tls {
+        plain_postgres_stays_here(&topology)?;
+    }
     layout.create(run_as.as_ref())?;
     steps.run("programs", async { programs::install(&layout) }).await?;
+    let links =
+        if postgres_tls { "mutual TLS" } else { "plain, on loopback: it is built without TLS" };
+    steps.run("links to PostgreSQL", async { Ok(links.to_owned()) }).await?;
     let topology = steps.run("keys, certificates and folders", async {
         let keys = KeyFolder::open(&layout.operator().join("keys"))?;
         let topology = keys.complete(topology)?;
@@ -128,6 +138,7 @@ async fn prepare(
             authority: &authority,
             keys: &keys,
             postgres_bin: &postgres_bin,
+            postgres_tls,
             run_as: run_as.as_ref(),
         };
         let units: Vec<Unit> =
@@ -139,6 +150,21 @@ async fn prepare(
     });
     let (_, topology) = topology.await?;
     Ok(Local { topology, layout, run_as, etcd })
+}
+
+/// Refuses a topology whose rows would travel unencrypted.
+fn plain_postgres_stays_here(topology: &Topology) -> Result<()> {
+    let ledgers = topology.ledgers.iter().map(|node| (&node.node, &node.postgres));
+    let readers = topology.readers.iter().map(|node| (&node.node, &node.postgres));
+    for (node, address) in ledgers.chain(readers) {
+        if !address.host().parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+            bail!(
+                "this PostgreSQL is built without TLS, and {node} is reached at {address} over the network; \
+                 set DOMICILE_PG_BIN to one with TLS (`.ci/tools postgres-tls` brings one)"
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Local {
@@ -246,4 +272,20 @@ pub(crate) fn addresses(local: &Local) -> Result<()> {
     ))?;
     term::say(format_args!("\ntrust        {}", ca.display()))?;
     term::say(format_args!("public keys  {}", local.layout.topology_path().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_connections_are_for_loopback_only() {
+        let topology = document(None).unwrap();
+        plain_postgres_stays_here(&topology).unwrap();
+        let elsewhere =
+            LOCAL_DOCUMENT.replacen("postgres = \"127.0.0.1:", "postgres = \"10.0.0.7:", 1);
+        let elsewhere = Topology::parse(&elsewhere).unwrap();
+        let refused = plain_postgres_stays_here(&elsewhere).unwrap_err().to_string();
+        assert!(refused.contains("10.0.0.7") && refused.contains("DOMICILE_PG_BIN"), "{refused}");
+    }
 }
