@@ -29,7 +29,7 @@ fn demo(name: &str) -> Demo {
     let state = std::env::temp_dir().join(format!("domicile-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&state).expect("make the demo's folder");
     let text = document(name, THREE_REGIONS).text;
-    let file = state.with_extension("toml");
+    let file = state.join("given.toml");
     std::fs::write(&file, &text).expect("write the topology");
     let mut command = Command::new(binary("domicile"));
     command.args(["demo", "--plays", "1", "--topology"]).arg(&file).arg("--state").arg(&state);
@@ -59,6 +59,7 @@ async fn the_demo_ends_well_and_cleans_up() {
         assert!(proven, "no verified proof of {code}:\n{text}");
     }
     assert!(!demo.state.join("nodes").exists(), "the demo leaves something behind");
+    let _removed = std::fs::remove_dir_all(&demo.state);
 }
 
 #[tokio::test(flavor = "multi_thread")]
