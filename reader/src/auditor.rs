@@ -45,7 +45,9 @@ pub struct VerifiedHead {
 /// What the auditor knows of one log.
 #[derive(Debug, Clone)]
 pub enum Audit {
-    /// Nothing verified yet: starting, or the log is empty.
+    /// The replica has not been looked at yet.
+    Starting,
+    /// The replica holds no checkpoint.
     Empty,
     /// Everything up to this head was recomputed here.
     Verified(VerifiedHead),
@@ -102,7 +104,7 @@ impl Auditor {
         key: VerifierKey,
         directory: &Path,
     ) -> (Self, watch::Receiver<Audit>) {
-        let (published, seen) = watch::channel(Audit::Empty);
+        let (published, seen) = watch::channel(Audit::Starting);
         let file = directory.join(format!("{}-{}.json", log.jurisdiction, log.log_epoch));
         (Self { store, log, key, file, published }, seen)
     }
@@ -139,6 +141,12 @@ impl Auditor {
                 Ok(advanced) => {
                     missing_since = None;
                     dirty |= advanced;
+                    self.note_empty();
+                }
+                // The frontier stands: what was verified stays verified while the replica cannot be read.
+                Err(AuditError::Database(error)) => {
+                    tracing::warn!(%error, "the audit waits for the replica");
+                    tokio::time::sleep(Duration::from_millis(PERSIST_EVERY_MS)).await;
                 }
                 Err(AuditError::RowMissing(index)) => {
                     let since = *missing_since.get_or_insert_with(Instant::now);
@@ -229,6 +237,17 @@ impl Auditor {
         Checkpoint::open(note, std::slice::from_ref(&self.key)).map_err(|cause| {
             AuditError::Contradiction(format!("a checkpoint does not open: {cause}"))
         })
+    }
+
+    /// The first look found no checkpoint at all.
+    fn note_empty(&self) {
+        self.published.send_if_modified(|audit| {
+            let starting = matches!(audit, Audit::Starting);
+            if starting {
+                *audit = Audit::Empty;
+            }
+            starting
+        });
     }
 
     fn publish(&self, checkpoint: &Checkpoint, note: &str) {

@@ -54,6 +54,7 @@ fn audit_fault(jurisdiction: &Jurisdiction, log: &crate::state::Log) -> Option<S
     match &*log.audit.borrow() {
         // An empty log is verified: there is nothing to contradict.
         Audit::Empty | Audit::Verified(_) => None,
+        Audit::Starting => Some(format!("{jurisdiction}: the replica has not been audited yet")),
         Audit::Broken(reason) => Some(format!("{jurisdiction}: {reason}")),
     }
 }

@@ -42,6 +42,8 @@ const REQUEST_TIMEOUT_MS: u64 = 10_000;
 const CONNECT_TIMEOUT_MS: u64 = 2_000;
 /// How long one read of the replica may take, in milliseconds.
 const STATEMENT_TIMEOUT_MS: u64 = 5_000;
+/// Sessions kept for audit and lag, so that a full house of callers cannot starve them.
+const OWN_SESSIONS: usize = 4;
 /// Peers that may read here. Routers speak for players, writers ask at their log gate, agents and the
 /// operator's CLI look at the state.
 const PEERS: &[Role] = &[Role::Router, Role::Writer, Role::Agent, Role::Ctl];
@@ -98,11 +100,12 @@ fn build(
     let node = topology
         .reader(&config.node)
         .with_context(|| format!("the topology has no reader {}", config.node))?;
-    let store = Store::new(pool(config, folder, own)?);
+    let store = Store::new(pool(config, folder, own, config.postgres.pool_size)?);
+    let own_store = Store::new(pool(config, folder, own, OWN_SESSIONS)?);
     let audit_dir = folder.join(&config.audit_dir);
     std::fs::create_dir_all(&audit_dir)
         .with_context(|| format!("cannot make {}", audit_dir.display()))?;
-    let logs = logs(topology, node, &store, &audit_dir)?;
+    let logs = logs(topology, node, &own_store, &audit_dir)?;
     let served: Vec<Jurisdiction> = logs.keys().cloned().collect();
     let verifier =
         TokenVerifier::new(config.cluster.clone(), Arc::new(SystemClock), token_keys(topology)?);
@@ -110,7 +113,12 @@ fn build(
     Ok(Reader::new(config.node.clone(), store, access, logs))
 }
 
-fn pool(config: &ReaderConfig, folder: &Path, own: &ClientTls) -> anyhow::Result<Pool> {
+fn pool(
+    config: &ReaderConfig,
+    folder: &Path,
+    own: &ClientTls,
+    size: usize,
+) -> anyhow::Result<Pool> {
     let postgres = &config.postgres;
     let connect = ConnectConfig {
         host: postgres.host.clone(),
@@ -123,7 +131,7 @@ fn pool(config: &ReaderConfig, folder: &Path, own: &ClientTls) -> anyhow::Result
         connect_timeout_ms: CONNECT_TIMEOUT_MS,
         statement_timeout_ms: STATEMENT_TIMEOUT_MS,
     };
-    Ok(Pool::new(PoolConfig { connect, size: postgres.pool_size })?)
+    Ok(Pool::new(PoolConfig { connect, size })?)
 }
 
 /// One log per jurisdiction of this node, each with its auditor and its lag meter running.

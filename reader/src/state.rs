@@ -42,7 +42,7 @@ impl Log {
     pub fn head(&self) -> Result<VerifiedHead, Problem> {
         match &*self.audit.borrow() {
             Audit::Verified(head) => Ok(head.clone()),
-            Audit::Empty => Err(Problem::new(Code::ProofNotReady)
+            Audit::Starting | Audit::Empty => Err(Problem::new(Code::ProofNotReady)
                 .detail("no checkpoint has been verified here yet")
                 .retry_after_s(1)),
             Audit::Broken(_) => Err(Code::ReplicaUnverified.into()),
@@ -54,6 +54,7 @@ impl Log {
         let mut audit = self.audit.clone();
         let reached = |audit: &Audit| match audit {
             Audit::Verified(head) => head.size >= size,
+            Audit::Starting => false,
             Audit::Empty => size == 0,
             Audit::Broken(_) => true,
         };

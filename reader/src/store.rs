@@ -96,6 +96,18 @@ pub struct Store {
     pool: Pool,
 }
 
+/// Every replicated table.
+const TABLES: [&str; 8] = [
+    "ledger.heartbeat",
+    "ledger.round",
+    "ledger.bet",
+    "ledger.session_revocation",
+    "log.leaf",
+    "log.node",
+    "log.subject",
+    "log.checkpoint",
+];
+
 const BET_COLUMNS: &str = "id, round_id, operator_id, player_ref, currency, stake_micro, selection, \
      record, salt, record_commitment, checkpoint_size, payout_micro, receipt";
 
@@ -322,24 +334,29 @@ impl Store {
             .map_err(|source| Error::decode("read the heartbeat", source))
     }
 
-    /// A jurisdiction found in this replica that `permitted` does not name, if any.
+    /// A jurisdiction found in this replica that `permitted` does not name, if any. Each table is stepped
+    /// through by the first column of its key, so the cost does not grow with its rows.
     pub async fn foreign_row(&self, permitted: &[&str]) -> Result<Option<String>, Error> {
         let session = self.pool.session().await?;
-        let row = session
-            .query_opt(
-                "SELECT jurisdiction FROM ( \
-                   SELECT jurisdiction FROM ledger.heartbeat \
-                   UNION ALL (SELECT jurisdiction FROM ledger.round WHERE jurisdiction <> ALL ($1) LIMIT 1) \
-                   UNION ALL (SELECT jurisdiction FROM ledger.bet WHERE jurisdiction <> ALL ($1) LIMIT 1) \
-                   UNION ALL (SELECT jurisdiction FROM log.leaf WHERE jurisdiction <> ALL ($1) LIMIT 1) \
-                   UNION ALL (SELECT jurisdiction FROM log.checkpoint WHERE jurisdiction <> ALL ($1) LIMIT 1) \
-                 ) AS found WHERE jurisdiction <> ALL ($1) LIMIT 1",
-                &[&permitted],
-            )
-            .await?;
-        row.map(|row| row.try_get(0))
-            .transpose()
-            .map_err(|source| Error::decode("look for foreign rows", source))
+        for table in TABLES {
+            let row = session
+                .query_opt(
+                    &format!(
+                        "WITH RECURSIVE j (found) AS ( \
+                           SELECT min(jurisdiction) FROM {table} UNION ALL \
+                           SELECT (SELECT min(jurisdiction) FROM {table} WHERE jurisdiction > j.found) \
+                           FROM j WHERE j.found IS NOT NULL) \
+                         SELECT found FROM j WHERE found <> ALL ($1) LIMIT 1"
+                    ),
+                    &[&permitted],
+                )
+                .await?;
+            if let Some(row) = row {
+                let foreign = row.try_get(0);
+                return foreign.map_err(|source| Error::decode("look for foreign rows", source));
+            }
+        }
+        Ok(None)
     }
 }
 

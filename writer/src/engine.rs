@@ -142,10 +142,10 @@ impl Engine {
         }
         match self.log.state(jurisdiction) {
             LogState::Live => Ok(()),
-            LogState::Starting => Err(Failure::with(
-                Code::JurisdictionSuspended,
-                "the jurisdiction's log is starting",
-            )),
+            // Not executed and soon over: routers hold the request and offer it again.
+            LogState::Starting => {
+                Err(Failure::with(Code::NotWriter, "the jurisdiction's log is starting"))
+            }
             LogState::Suspended { .. } => Err(Failure::with(
                 Code::JurisdictionSuspended,
                 "the jurisdiction's log is suspended",

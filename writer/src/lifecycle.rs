@@ -118,6 +118,12 @@ impl Lifecycle {
             self.check.fail(format!("standing by: the record names region {writer}"));
             return None;
         }
+        // In `one` the standby's confirmation no longer fences an isolated primary, and a checkpoint needs a
+        // reader's confirmation first. Neither lease nor confirmation is there yet, so nothing is served.
+        if record.durability == document::Durability::One {
+            self.check.fail("standing by: durability `one` is not served");
+            return None;
+        }
         let logs = log_plans(&topology, &self.config.region);
         Some(Term { epoch: record.epoch, logs })
     }

@@ -1,5 +1,6 @@
 //! The public log: checkpoint, tiles, inclusion and consistency proofs, in the published C2SP forms.
 
+use crate::auditor::Audit;
 use crate::problem;
 use crate::proofs::Prover;
 use crate::routes::{Parameters, stated};
@@ -53,10 +54,10 @@ pub(crate) async fn checkpoint(
 ) -> Result<Response, Problem> {
     let log = visible(&reader, &peer, &jurisdiction)?;
     // An empty log is 404 rather than 503: a holder that holds nothing is an answer, too.
-    let head = log.head().map_err(|problem| match problem.code() {
-        Code::ProofNotReady => Problem::new(Code::NotFound).detail("the log has no checkpoint yet"),
-        _ => problem,
-    })?;
+    if matches!(*log.audit.borrow(), Audit::Empty) {
+        return Err(Problem::new(Code::NotFound).detail("the log has no checkpoint yet"));
+    }
+    let head = log.head()?;
     let Some(size) = query.size.filter(|size| *size != head.size) else {
         let fields = [(CACHE_CONTROL, "no-cache"), (CONTENT_TYPE, TEXT)];
         return Ok(stated(&reader, log, head.size, (fields, head.note.to_string())));

@@ -13,7 +13,7 @@ use domicile_core::error::Code;
 use domicile_core::hex;
 use domicile_core::ids::{Jurisdiction, RoundId};
 use domicile_service::problem::Problem;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -145,7 +145,7 @@ async fn bundle_within(
     }
 }
 
-/// A finished bundle never changes: strong tag, cacheable for ever where policy publishes the log.
+/// A finished bundle never changes: strong tag, cacheable for ever by who asked.
 fn finished(
     reader: &Reader,
     log: &Log,
@@ -153,19 +153,17 @@ fn finished(
     cached: &CachedBundle,
     headers: &HeaderMap,
 ) -> Response {
-    let caching = if log.published {
-        "public, max-age=31536000, immutable"
-    } else {
-        "private, max-age=31536000, immutable"
-    };
     let unchanged = headers
         .get_all(IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
         .any(|tag| tag.trim() == &*cached.etag || tag.trim() == "*");
-    let mut fields: Vec<(HeaderName, HeaderValue)> =
-        vec![(CACHE_CONTROL, HeaderValue::from_static(caching))];
+    // Which jurisdiction's bundle this is depends on the token, not on the path: no shared cache may keep it.
+    let mut fields: Vec<(HeaderName, HeaderValue)> = vec![
+        (CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable")),
+        (VARY, HeaderValue::from_static("authorization")),
+    ];
     if let Ok(etag) = HeaderValue::from_str(&cached.etag) {
         fields.push((ETAG, etag));
     }

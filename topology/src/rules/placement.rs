@@ -53,7 +53,16 @@ fn two_regions(topology: &Topology, places: &Places, report: &mut Report) {
 
 fn writers_beside_ledgers(topology: &Topology, places: &Places, report: &mut Report) {
     let with_ledger = ledger_regions(topology);
+    let mut seen = BTreeSet::new();
     for (index, writer) in topology.writers.iter().enumerate() {
+        // Sequencers and in-memory session locks assume that nobody else writes in their epoch.
+        if !seen.insert(&writer.region) {
+            report.error(
+                places.line("writer", index, "region"),
+                format!("region `{}` has a second writer, `{}`", writer.region, writer.node),
+                "Keep one [[writer]] per region.",
+            );
+        }
         if !with_ledger.contains(&writer.region) {
             report.error(
                 places.line("writer", index, "region"),

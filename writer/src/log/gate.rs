@@ -27,8 +27,10 @@ pub(crate) struct Holding {
 pub(crate) struct Facts {
     /// The last signature of this log was made in the writer's present epoch.
     pub(crate) same_epoch: bool,
-    /// The log was never signed: nobody can hold anything.
+    /// The ledger holds no checkpoint of the log.
     pub(crate) never_signed: bool,
+    /// This is the cluster's first epoch: no earlier writer can have signed anything.
+    pub(crate) first_epoch: bool,
     /// Holders that answered.
     pub(crate) heard: Vec<Holding>,
     /// Outside holders that did not answer in time.
@@ -70,7 +72,9 @@ pub(crate) fn judge(facts: &Facts) -> Verdict {
         }
     }
     let missing = facts.silent.clone();
-    if facts.never_signed || facts.same_epoch || !facts.heard.is_empty() {
+    // A ledger without a checkpoint may have lost its first one: then every holder has to say so.
+    let nothing_outside = facts.never_signed && (facts.first_epoch || missing.is_empty());
+    if nothing_outside || facts.same_epoch || !facts.heard.is_empty() {
         Verdict::Sign { missing }
     } else {
         Verdict::Wait { missing }
@@ -91,7 +95,13 @@ mod tests {
     }
 
     fn facts(same_epoch: bool, heard: Vec<Holding>) -> Facts {
-        Facts { same_epoch, never_signed: false, heard, silent: vec!["reader-de".into()] }
+        Facts {
+            same_epoch,
+            never_signed: false,
+            first_epoch: false,
+            heard,
+            silent: vec!["reader-de".into()],
+        }
     }
 
     #[test]
@@ -106,8 +116,12 @@ mod tests {
     fn a_new_epoch_waits_for_at_least_one_holder() {
         assert!(matches!(judge(&facts(false, vec![])), Verdict::Wait { .. }));
         assert!(matches!(judge(&facts(true, vec![])), Verdict::Sign { .. }));
-        let fresh = Facts { never_signed: true, ..facts(false, vec![]) };
+        let lost = Facts { never_signed: true, ..facts(false, vec![]) };
+        assert!(matches!(judge(&lost), Verdict::Wait { .. }), "a silent holder may hold it");
+        let fresh = Facts { first_epoch: true, ..lost.clone() };
         assert!(matches!(judge(&fresh), Verdict::Sign { .. }));
+        let all_answered = Facts { silent: vec![], ..lost };
+        assert!(matches!(judge(&all_answered), Verdict::Sign { .. }));
     }
 
     #[test]

@@ -28,6 +28,8 @@ const IDLE_POLL_MS: u64 = 500;
 const COMMIT_DEADLINE_MS: u64 = 10_000;
 /// Pause before the gate is tried again, in milliseconds.
 const RETRY_MS: u64 = 500;
+/// The epoch in which a cluster begins.
+const FIRST_EPOCH: Epoch = Epoch(1);
 /// How often the heartbeat is written, in milliseconds.
 const HEARTBEAT_MS: u64 = 1_000;
 
@@ -176,7 +178,8 @@ impl Sequencer {
                 Answer::Silent => silent.push(name),
             }
         }
-        match gate::judge(&Facts { same_epoch, never_signed, heard, silent }) {
+        let first_epoch = self.epoch == FIRST_EPOCH;
+        match gate::judge(&Facts { same_epoch, never_signed, first_epoch, heard, silent }) {
             Verdict::Sign { missing } => {
                 tracing::info!(jurisdiction = %self.log.jurisdiction, ?missing, "the log gate is passed");
                 Ok(())
