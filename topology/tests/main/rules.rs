@@ -173,7 +173,10 @@ fn writers_and_ledgers() {
                         "node = \"writer-de\"\nregion = \"mt-1\"",
                     ),
                 ],
-                errors: &[],
+                errors: &[(
+                    "node = \"writer-de\"\nregion = \"mt-1\"",
+                    "region `mt-1` has a second writer, `writer-de`",
+                )],
                 warnings: &[],
             },
             Case {
