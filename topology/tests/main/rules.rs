@@ -162,24 +162,6 @@ fn writers_and_ledgers() {
                 warnings: &[],
             },
             Case {
-                edits: &[
-                    ("mode = \"two\"", "mode = \"one\""),
-                    (
-                        "node = \"ledger-de\"\nregion = \"de-1\"",
-                        "node = \"ledger-de\"\nregion = \"mt-1\"",
-                    ),
-                    (
-                        "node = \"writer-de\"\nregion = \"de-1\"",
-                        "node = \"writer-de\"\nregion = \"mt-1\"",
-                    ),
-                ],
-                errors: &[(
-                    "node = \"writer-de\"\nregion = \"mt-1\"",
-                    "region `mt-1` has a second writer, `writer-de`",
-                )],
-                warnings: &[],
-            },
-            Case {
                 edits: &[(
                     "node = \"writer-de\"\nregion = \"de-1\"",
                     "node = \"writer-de\"\nregion = \"gb-1\"",
@@ -194,6 +176,31 @@ fn writers_and_ledgers() {
                 )],
             },
         ],
+    );
+}
+
+#[test]
+fn one_writer_per_region() {
+    run(
+        LOCAL,
+        &[Case {
+            edits: &[
+                ("mode = \"two\"", "mode = \"one\""),
+                (
+                    "node = \"ledger-de\"\nregion = \"de-1\"",
+                    "node = \"ledger-de\"\nregion = \"mt-1\"",
+                ),
+                (
+                    "node = \"writer-de\"\nregion = \"de-1\"",
+                    "node = \"writer-de\"\nregion = \"mt-1\"",
+                ),
+            ],
+            errors: &[(
+                "node = \"writer-de\"\nregion = \"mt-1\"",
+                "region `mt-1` has a second writer, `writer-de`",
+            )],
+            warnings: &[],
+        }],
     );
 }
 
