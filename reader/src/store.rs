@@ -5,8 +5,9 @@
 
 use domicile_core::ids::{BetId, Jurisdiction, OperatorId, RoundId, SessionId};
 use domicile_core::log::{Hash, Subtree};
-use domicile_postgres::{Error, Pool, log_rows};
+use domicile_postgres::{Error, Pool, Session, log_rows};
 use std::collections::HashMap;
+use std::time::Duration;
 use tokio_postgres::Row;
 
 /// Which log: the jurisdiction and the log's own epoch.
@@ -96,6 +97,9 @@ pub struct Store {
     pool: Pool,
 }
 
+/// How long a read may wait for a database session, in milliseconds; then its caller has to ask again.
+const SESSION_WAIT_MS: u64 = 1_000;
+
 /// Every replicated table.
 const TABLES: [&str; 8] = [
     "ledger.heartbeat",
@@ -117,13 +121,18 @@ impl Store {
         Self { pool }
     }
 
+    /// More callers than sessions wait their turn, for a bounded time.
+    async fn session(&self) -> Result<Session, Error> {
+        self.pool.session_within(Duration::from_millis(SESSION_WAIT_MS)).await
+    }
+
     /// Rows of complete subtrees, for proofs and roots.
     pub async fn subtrees(
         &self,
         log: &LogId,
         wanted: &[Subtree],
     ) -> Result<HashMap<Subtree, Hash>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         log_rows::subtrees(&session, log.jurisdiction.as_str(), log.log_epoch, wanted).await
     }
 
@@ -134,7 +143,7 @@ impl Store {
         size: u64,
         limit: i64,
     ) -> Result<Vec<StoredCheckpoint>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let rows = session
             .query(
                 "SELECT size, note FROM log.checkpoint \
@@ -172,7 +181,7 @@ impl Store {
 
     /// Leaves `from..to`, in order; fewer when some are missing.
     pub async fn leaves(&self, log: &LogId, from: u64, to: u64) -> Result<Vec<StoredLeaf>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let rows = session
             .query(
                 "SELECT idx, entry, leaf_hash FROM log.leaf WHERE jurisdiction = $1 \
@@ -194,7 +203,7 @@ impl Store {
 
     /// The leaves of a round: (kind, index) of each.
     pub async fn subjects(&self, log: &LogId, round: RoundId) -> Result<Vec<(String, u64)>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let rows = session
             .query(
                 "SELECT kind, idx FROM log.subject \
@@ -214,7 +223,7 @@ impl Store {
         jurisdiction: &Jurisdiction,
         round: RoundId,
     ) -> Result<Option<StoredRound>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let row = session
             .query_opt(
                 "SELECT kind, operator_id, game, params, currency, commitment, state, outcome \
@@ -244,7 +253,7 @@ impl Store {
         jurisdiction: &Jurisdiction,
         bet: BetId,
     ) -> Result<Option<StoredBet>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let row = session
             .query_opt(
                 &format!(
@@ -268,7 +277,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<StoredBet>, Error> {
         let before = before.map_or(uuid::Uuid::max(), |bet| bet.0);
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let rows = session
             .query(
                 &format!(
@@ -290,7 +299,7 @@ impl Store {
         jurisdiction: &Jurisdiction,
         round: RoundId,
     ) -> Result<Vec<(BetId, Vec<u8>)>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let rows = session
             .query(
                 "SELECT id, record_commitment FROM ledger.bet \
@@ -310,7 +319,7 @@ impl Store {
         jurisdiction: &Jurisdiction,
         session_id: SessionId,
     ) -> Result<bool, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let row = session
             .query_opt(
                 "SELECT 1 FROM ledger.session_revocation WHERE jurisdiction = $1 AND session_id = $2",
@@ -322,7 +331,7 @@ impl Store {
 
     /// The last heartbeat that arrived.
     pub async fn heartbeat(&self, jurisdiction: &Jurisdiction) -> Result<Option<i64>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         let row = session
             .query_opt(
                 "SELECT beat FROM ledger.heartbeat WHERE jurisdiction = $1",
@@ -337,7 +346,7 @@ impl Store {
     /// A jurisdiction found in this replica that `permitted` does not name, if any. Each table is stepped
     /// through by the first column of its key, so the cost does not grow with its rows.
     pub async fn foreign_row(&self, permitted: &[&str]) -> Result<Option<String>, Error> {
-        let session = self.pool.session().await?;
+        let session = self.session().await?;
         for table in TABLES {
             let row = session
                 .query_opt(

@@ -1,7 +1,8 @@
-//! A bounded pool that never waits and counts what the server still holds.
+//! A bounded pool that counts what the server still holds.
 //!
 //! Invariants: at most `size` server connections exist; a session that was given up on keeps its place
-//! until its server connection has ended; who finds no place is refused at once.
+//! until its server connection has ended; who finds no place is refused at once, or
+//! after the wait that was named.
 //!
 //! Deliberately not a general pool: those count clients, and free a place when the client is dropped, while
 //! the server may hold the connection in a commit for minutes.
@@ -12,6 +13,7 @@ use crate::error::{Error, Kind};
 use crate::transaction::Tx;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::Row;
 
@@ -58,8 +60,21 @@ impl Pool {
 
     /// Takes a session, or refuses at once when every place is taken.
     pub async fn session(&self) -> Result<Session, Error> {
+        let place = Arc::clone(&self.shared.places).try_acquire_owned().ok();
+        self.take(place).await
+    }
+
+    /// Takes a session as soon as a place is free, in the order of asking; refuses after `wait`. For reads:
+    /// a write that waits here would wait once more for the second region.
+    pub async fn session_within(&self, wait: Duration) -> Result<Session, Error> {
+        let free = Arc::clone(&self.shared.places).acquire_owned();
+        let place = tokio::time::timeout(wait, free).await.ok().and_then(Result::ok);
+        self.take(place).await
+    }
+
+    async fn take(&self, place: Option<OwnedSemaphorePermit>) -> Result<Session, Error> {
         let shared = &self.shared;
-        let place = Arc::clone(&shared.places).try_acquire_owned().map_err(|_full| {
+        let place = place.ok_or_else(|| {
             metrics::counter!("domicile_postgres_exhausted_total").increment(1);
             Error::new("session", &shared.target, Kind::Exhausted { size: shared.config.size })
         })?;
