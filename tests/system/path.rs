@@ -94,13 +94,24 @@ fn tampered_bundle_is_refused(cluster: &Cluster, bundle: &[u8]) {
     assert_eq!(output.status.code(), Some(1), "a tampered bundle must fail");
 }
 
+/// The round's facts once its commitment is covered by a checkpoint that this player can name.
+async fn covered_facts(player: &Player, round: &str) -> Value {
+    let within = std::time::Duration::from_secs(20);
+    domicile_tests::eventually::eventually("a covered commitment", within, || async {
+        let facts = player.get(&format!("/v1/rounds/{round}")).await.expect("an answer").json();
+        let covered = facts["commit_index"].as_u64() < facts["checkpoint_size"].as_u64();
+        if covered && facts["commit_index"].is_u64() { Ok(facts) } else { Err(facts.to_string()) }
+    })
+    .await
+}
+
 async fn shared_round_is_proven_in_each_jurisdiction(cluster: &Cluster, operator: &Operator) {
     let opened = operator.open_round("hilo-dice", &["MT", "DE"]).await;
     let round = opened["round"].as_str().expect("a round").to_owned();
     let mut players = Vec::new();
     for code in ["MT", "DE"] {
         let (player, session) = session(cluster, operator, code, &format!("shared-{code}")).await;
-        let facts = player.get(&format!("/v1/rounds/{round}")).await.expect("an answer").json();
+        let facts = covered_facts(&player, &round).await;
         let mut body = Player::play_body(&session, "low", 2_000_000, 9);
         body["commitment"] = opened["commitment"].clone();
         body["checkpoint_size"] = facts["checkpoint_size"].clone();
