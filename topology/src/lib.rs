@@ -10,9 +10,11 @@ pub mod agent_api;
 pub mod diagnostic;
 pub mod document;
 mod keys;
+pub mod lease;
 pub mod limits;
 pub mod member;
 pub mod observed;
+pub mod plan;
 pub mod record;
 pub mod residency;
 

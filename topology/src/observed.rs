@@ -66,6 +66,12 @@ pub struct PostgresStatus {
     pub receiving: Option<bool>,
     /// Standby: the member it presents itself as to its upstream.
     pub member: Option<Member>,
+    /// Standby: the node it is configured to follow.
+    pub source: Option<NodeId>,
+    /// Standby: time since anything arrived from its upstream, milliseconds on the agent's own clock.
+    pub silence_ms: Option<u64>,
+    /// Primary: sessions of the writer's role that are not idle.
+    pub writer_sessions: Option<u32>,
     /// Primary: the member named in `synchronous_standby_names`.
     pub sync_member: Option<Member>,
     /// Primary: sessions that wait for the sync member's confirmation.

@@ -10,6 +10,7 @@ use crate::member::Member;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// The control record of a cluster.
@@ -30,6 +31,41 @@ pub struct Record {
     pub promotable: bool,
     /// The generation of the topology this was decided under.
     pub topology_generation: u64,
+    /// Whether the writer of this epoch takes new work.
+    #[serde(default)]
+    pub writes: Writes,
+    /// How this epoch began.
+    #[serde(default)]
+    pub beginning: Beginning,
+    /// Readers that the log gate of this epoch need not hear after a forced failover, each named by a person.
+    #[serde(default)]
+    pub waived_readers: BTreeSet<NodeId>,
+}
+
+/// Whether the writer of an epoch takes new work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Writes {
+    /// It does.
+    #[default]
+    Open,
+    /// It finishes what it has and refuses the rest as not executed: the writer is about to move.
+    Closing,
+}
+
+/// How an epoch began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Beginning {
+    /// With the cluster.
+    #[default]
+    First,
+    /// Planned: the former writer had stopped cleanly and the new one had all it wrote.
+    Switchover,
+    /// Unplanned, on a promotable standby: nothing acknowledged is missing.
+    Failover,
+    /// Unplanned, on a standby that may lack acknowledged writes, accepted by a person.
+    Forced,
 }
 
 /// Why a record, or a change of it, is refused.
@@ -62,12 +98,43 @@ pub enum RecordFault {
     /// Promotable first has to be cleared, in a change of its own.
     #[error("promotable must be cleared before durability or sync member change")]
     PromotableNotCleared,
+    /// Only the first epoch begins with the cluster, and an epoch's beginning does not change.
+    #[error("the beginning does not fit the epoch")]
+    BeginningMismatch,
+    /// Without a promotable standby that takes over, a failover is a forced one.
+    #[error("only the promotable member may take over without force")]
+    NotPromotable,
+    /// A switchover begins after the former writer took no more work.
+    #[error("writes must be closing before a switchover")]
+    WritesNotClosing,
+    /// A new epoch takes new work.
+    #[error("a new epoch begins with writes open")]
+    NewEpochClosing,
+    /// Waivers belong to a forced beginning, and none is taken back.
+    #[error("readers are waived after a forced failover only, and stay waived for the epoch")]
+    WaiverMisplaced,
     /// Promotable is set in a change of its own, about the member already confirmed.
     #[error("promotable can be set only when durability two and the sync member already stand")]
     PromotableTooEarly,
 }
 
 impl Record {
+    /// The record a cluster begins with: one copy, until its second region has joined.
+    pub fn first(writer_region: RegionId, writer_node: NodeId, topology_generation: u64) -> Self {
+        Self {
+            epoch: Epoch(1),
+            writer_region,
+            writer_node,
+            durability: Durability::One,
+            sync_member: None,
+            promotable: false,
+            topology_generation,
+            writes: Writes::Open,
+            beginning: Beginning::First,
+            waived_readers: BTreeSet::new(),
+        }
+    }
+
     /// Whether the record is consistent in itself.
     pub fn check(&self) -> Result<(), RecordFault> {
         if self.epoch < Epoch(1) {
@@ -81,6 +148,12 @@ impl Record {
         }
         if self.sync_member.as_ref().is_some_and(|member| member.node == self.writer_node) {
             return Err(RecordFault::MemberIsWriter);
+        }
+        if (self.beginning == Beginning::First) != (self.epoch == Epoch(1)) {
+            return Err(RecordFault::BeginningMismatch);
+        }
+        if self.beginning != Beginning::Forced && !self.waived_readers.is_empty() {
+            return Err(RecordFault::WaiverMisplaced);
         }
         Ok(())
     }
@@ -96,6 +169,12 @@ impl Record {
         }
         if (&next.writer_node, &next.writer_region) != (&self.writer_node, &self.writer_region) {
             return Err(RecordFault::WriterWithoutEpoch);
+        }
+        if next.beginning != self.beginning {
+            return Err(RecordFault::BeginningMismatch);
+        }
+        if !next.waived_readers.is_superset(&self.waived_readers) {
+            return Err(RecordFault::WaiverMisplaced);
         }
         let same_standing =
             next.durability == self.durability && next.sync_member == self.sync_member;
@@ -113,6 +192,18 @@ impl Record {
         if next.promotable {
             return Err(RecordFault::NewEpochPromotable);
         }
-        Ok(())
+        if next.writes == Writes::Closing {
+            return Err(RecordFault::NewEpochClosing);
+        }
+        let takes_over = self.sync_member.as_ref().is_some_and(|m| m.node == next.writer_node);
+        match next.beginning {
+            Beginning::First => Err(RecordFault::BeginningMismatch),
+            Beginning::Forced => Ok(()),
+            _ if !(self.promotable && takes_over) => Err(RecordFault::NotPromotable),
+            Beginning::Switchover if self.writes != Writes::Closing => {
+                Err(RecordFault::WritesNotClosing)
+            }
+            Beginning::Switchover | Beginning::Failover => Ok(()),
+        }
     }
 }

@@ -208,6 +208,7 @@ mod tests {
     use super::*;
     use domicile_core::ids::RegionId;
     use domicile_topology::member::JoinId;
+    use domicile_topology::record::Beginning;
 
     fn node(name: &str) -> NodeId {
         NodeId::parse(name).unwrap()
@@ -220,14 +221,13 @@ mod tests {
 
     fn record(writer: &str, epoch: u64, durability: Durability) -> Record {
         let two = durability == Durability::Two;
+        let beginning = if epoch == 1 { Beginning::First } else { Beginning::Forced };
         Record {
             epoch: Epoch(epoch),
-            writer_region: RegionId::parse("r").unwrap(),
-            writer_node: node(writer),
+            beginning,
             durability,
             sync_member: two.then(|| member(1)),
-            promotable: false,
-            topology_generation: 1,
+            ..Record::first(RegionId::parse("r").unwrap(), node(writer), 1)
         }
     }
 

@@ -160,6 +160,7 @@ impl Agent {
             (_, Presence::Down) => PostgresState::Stopped,
             (_, Presence::Busy(_) | Presence::Up(_)) => PostgresState::Starting,
         };
+        let joined = memory.joined.filter(|_| standby);
         let postgres = PostgresStatus {
             state,
             version: None,
@@ -168,7 +169,10 @@ impl Agent {
             lsn: None,
             replay_lsn: None,
             receiving: None,
-            member: memory.joined.filter(|_| standby).map(|joined| joined.member),
+            source: joined.clone().map(|joined| joined.source),
+            silence_ms: None,
+            writer_sessions: None,
+            member: joined.map(|joined| joined.member),
             sync_member: match memory.sync {
                 SyncTarget::Member(member) if !standby => Some(member),
                 _ => None,

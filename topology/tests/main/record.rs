@@ -3,24 +3,18 @@
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
 use domicile_topology::document::Durability;
-use domicile_topology::record::RecordFault;
+use domicile_topology::record::{Beginning, RecordFault, Writes};
 use domicile_topology::{JoinId, Member, Record};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn member(node: &str, join: u64) -> Member {
     Member { node: NodeId::parse(node).unwrap(), join_id: JoinId::from_random(join) }
 }
 
 fn one() -> Record {
-    Record {
-        epoch: Epoch(1),
-        writer_region: RegionId::parse("mt-1").unwrap(),
-        writer_node: NodeId::parse("ledger-mt").unwrap(),
-        durability: Durability::One,
-        sync_member: None,
-        promotable: false,
-        topology_generation: 1,
-    }
+    let (region, node) = (RegionId::parse("mt-1").unwrap(), NodeId::parse("ledger-mt").unwrap());
+    Record::first(region, node, 1)
 }
 
 fn two() -> Record {
@@ -36,8 +30,17 @@ fn promoted() -> Record {
         epoch: Epoch(2),
         writer_region: RegionId::parse("de-1").unwrap(),
         writer_node: NodeId::parse("ledger-de").unwrap(),
+        beginning: Beginning::Failover,
         ..one()
     }
+}
+
+fn forced() -> Record {
+    Record { beginning: Beginning::Forced, ..promoted() }
+}
+
+fn waiving(reader: &str, record: Record) -> Record {
+    Record { waived_readers: BTreeSet::from([NodeId::parse(reader).unwrap()]), ..record }
 }
 
 #[test]
@@ -53,6 +56,9 @@ fn a_record_is_consistent() {
             Record { sync_member: Some(member("ledger-mt", 1)), ..two() },
             RecordFault::MemberIsWriter,
         ),
+        (Record { beginning: Beginning::First, ..promoted() }, RecordFault::BeginningMismatch),
+        (Record { beginning: Beginning::Forced, ..one() }, RecordFault::BeginningMismatch),
+        (waiving("reader-mt", promoted()), RecordFault::WaiverMisplaced),
     ];
     for (record, fault) in cases {
         assert_eq!(record.check(), Err(fault));
@@ -61,7 +67,7 @@ fn a_record_is_consistent() {
 
 #[test]
 fn redundancy_is_built_and_taken_down_in_order() {
-    let steps = [one(), two(), promotable(), two(), one(), promoted()];
+    let steps = [one(), two(), promotable(), two(), one(), forced()];
     for pair in steps.windows(2) {
         assert_eq!(pair[0].allows(&pair[1]), Ok(()), "{pair:#?}");
     }
@@ -77,7 +83,49 @@ fn redundancy_is_built_and_taken_down_in_order() {
         (promoted(), one(), RecordFault::GoesBack),
         (one(), Record { topology_generation: 0, ..one() }, RecordFault::GoesBack),
         (two(), Record { epoch: Epoch(3), ..promoted() }, RecordFault::EpochSkips),
-        (two(), Record { epoch: Epoch(2), ..promotable() }, RecordFault::NewEpochPromotable),
+        (
+            two(),
+            Record {
+                promotable: true,
+                sync_member: Some(member("ledger-mt", 7)),
+                durability: Durability::Two,
+                ..promoted()
+            },
+            RecordFault::NewEpochPromotable,
+        ),
+    ];
+    for (present, next, fault) in cases {
+        assert_eq!(present.allows(&next), Err(fault), "{present:#?} -> {next:#?}");
+    }
+}
+
+#[test]
+fn the_writer_moves_to_the_promotable_member_or_by_force() {
+    let closing = Record { writes: Writes::Closing, ..promotable() };
+    let switched = Record {
+        beginning: Beginning::Switchover,
+        durability: Durability::Two,
+        sync_member: Some(member("ledger-mt", 9)),
+        ..promoted()
+    };
+    assert_eq!(promotable().allows(&closing), Ok(()));
+    assert_eq!(closing.allows(&promotable()), Ok(()), "a switchover can be called off");
+    assert_eq!(closing.allows(&switched), Ok(()));
+    assert_eq!(closing.allows(&promoted()), Ok(()), "the writer's region dies while it closes");
+    assert_eq!(two().allows(&forced()), Ok(()));
+    assert_eq!(forced().allows(&waiving("reader-mt", forced())), Ok(()));
+    let elsewhere = Record { writer_node: NodeId::parse("ledger-xx").unwrap(), ..promoted() };
+    let cases = [
+        (promotable(), switched.clone(), RecordFault::WritesNotClosing),
+        (two(), promoted(), RecordFault::NotPromotable),
+        (promotable(), elsewhere, RecordFault::NotPromotable),
+        (
+            closing.clone(),
+            Record { writes: Writes::Closing, ..switched },
+            RecordFault::NewEpochClosing,
+        ),
+        (promoted(), forced(), RecordFault::BeginningMismatch),
+        (waiving("reader-mt", forced()), forced(), RecordFault::WaiverMisplaced),
     ];
     for (present, next, fault) in cases {
         assert_eq!(present.allows(&next), Err(fault), "{present:#?} -> {next:#?}");
@@ -87,9 +135,18 @@ fn redundancy_is_built_and_taken_down_in_order() {
 fn any_record() -> impl Strategy<Value = Record> {
     let nodes = prop_oneof![Just("ledger-mt"), Just("ledger-de")];
     let members = proptest::option::of((nodes.clone(), 0..3_u64));
-    (0..4_u64, nodes, any::<bool>(), members, any::<bool>()).prop_map(
-        |(epoch, writer, is_two, joined, promotable)| Record {
+    let beginnings = prop_oneof![
+        Just(Beginning::First),
+        Just(Beginning::Switchover),
+        Just(Beginning::Failover),
+        Just(Beginning::Forced)
+    ];
+    let writes = prop_oneof![Just(Writes::Open), Just(Writes::Closing)];
+    (0..4_u64, nodes, any::<bool>(), members, any::<bool>(), beginnings, writes).prop_map(
+        |(epoch, writer, is_two, joined, promotable, beginning, writes)| Record {
             epoch: Epoch(epoch),
+            beginning,
+            writes,
             writer_node: NodeId::parse(writer).unwrap(),
             durability: if is_two { Durability::Two } else { Durability::One },
             sync_member: joined.map(|(node, join)| member(node, join)),
@@ -123,6 +180,12 @@ proptest! {
             }
         } else {
             prop_assert!(!next.promotable);
+            // Without force, the writer goes to whom acknowledged writes waited for, and to nobody else.
+            if next.beginning != Beginning::Forced {
+                prop_assert!(present.promotable);
+                let member = present.sync_member.as_ref().map(|member| &member.node);
+                prop_assert_eq!(member, Some(&next.writer_node));
+            }
         }
     }
 

@@ -22,6 +22,7 @@ use domicile_service::ids::IdSource;
 use domicile_topology::document::Durability;
 use domicile_topology::member::Member;
 use domicile_topology::observed::NodeStatus;
+use domicile_topology::record::Beginning;
 use domicile_topology::{Record, Topology};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
@@ -67,14 +68,14 @@ impl MemoryControl {
     }
 
     pub(crate) fn name(&self, writer: &str, epoch: u64, sync: Option<&Member>) -> Record {
+        let beginning = if epoch == 1 { Beginning::First } else { Beginning::Forced };
+        let (region, node) = (RegionId::parse("mt-1").unwrap(), NodeId::parse(writer).unwrap());
         let record = Record {
             epoch: Epoch(epoch),
-            writer_region: RegionId::parse("mt-1").unwrap(),
-            writer_node: NodeId::parse(writer).unwrap(),
+            beginning,
             durability: if sync.is_some() { Durability::Two } else { Durability::One },
             sync_member: sync.cloned(),
-            promotable: false,
-            topology_generation: 1,
+            ..Record::first(region, node, 1)
         };
         self.set(Authority::Answered(Some(record.clone())));
         record

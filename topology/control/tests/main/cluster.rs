@@ -8,7 +8,7 @@ use domicile_core::ids::{ClusterId, NodeId, RegionId};
 use domicile_service::config::TlsFiles;
 use domicile_service::peer::Role;
 use domicile_service::testing::TestCa;
-use domicile_topology::document::Durability;
+use domicile_topology::record::Beginning;
 use std::future::Future;
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -170,13 +170,7 @@ pub(crate) fn topology(generation: u64) -> Topology {
 }
 
 pub(crate) fn record(epoch: u64) -> Record {
-    Record {
-        epoch: Epoch(epoch),
-        writer_region: RegionId::parse("mt-1").unwrap(),
-        writer_node: NodeId::parse("ledger-mt").unwrap(),
-        durability: Durability::One,
-        sync_member: None,
-        promotable: false,
-        topology_generation: 1,
-    }
+    let beginning = if epoch == 1 { Beginning::First } else { Beginning::Forced };
+    let (region, node) = (RegionId::parse("mt-1").unwrap(), NodeId::parse("ledger-mt").unwrap());
+    Record { epoch: Epoch(epoch), beginning, ..Record::first(region, node, 1) }
 }

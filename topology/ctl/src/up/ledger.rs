@@ -10,7 +10,6 @@ use crate::migrate;
 use crate::term::Steps;
 use crate::wait::{self, Look, chain};
 use anyhow::{Context, Result};
-use domicile_core::epoch::Epoch;
 use domicile_core::ids::NodeId;
 use domicile_topology::Topology;
 use domicile_topology::address::ServiceUrl;
@@ -104,15 +103,8 @@ impl<'a> Ledgers<'a> {
             })
             .await?;
         if record.is_none() {
-            let first = Record {
-                epoch: Epoch(1),
-                writer_region: node.region.clone(),
-                writer_node: node.node.clone(),
-                durability: Durability::One,
-                sync_member: None,
-                promotable: false,
-                topology_generation: self.topology.generation,
-            };
+            let generation = self.topology.generation;
+            let first = Record::first(node.region.clone(), node.node.clone(), generation);
             steps.run("control record", self.control.create_record(&first)).await?;
         }
         Ok(node)

@@ -11,7 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::member::Member;
 
-/// Paths of the operations, all `POST` except [`paths::STATUS`].
+mod moves;
+
+pub use moves::{
+    CheckpointAnswer, CheckpointRequest, DemoteAnswer, DemoteRequest, DropSlotsAnswer,
+    DropSlotsRequest, ObserveAnswer, ObserveRequest, OrphanRound, OrphanTail, OrphansAnswer,
+    PromoteAnswer, PromoteRequest, RejoinAnswer, RejoinRequest, Rejoined, SlotAnswer, SlotRequest,
+    UndoDemoteAnswer, UndoDemoteRequest,
+};
+
+/// Paths of the operations, all `POST` unless it says `GET`.
 pub mod paths {
     /// `GET`: what the agent observes of its node.
     pub const STATUS: &str = "/v1/status";
@@ -31,6 +40,24 @@ pub mod paths {
     pub const EPOCH_OPEN: &str = "/v1/epoch/open";
     /// Creates and repairs a reader's subscriptions.
     pub const SUBSCRIPTIONS: &str = "/v1/subscriptions";
+    /// Writes a checkpoint.
+    pub const CHECKPOINT: &str = "/v1/checkpoint";
+    /// Makes a future standby's slot.
+    pub const SLOT: &str = "/v1/slot";
+    /// Drops a reader's slots.
+    pub const SLOTS_DROP: &str = "/v1/slots/drop";
+    /// Stops the primary cleanly and makes it a standby in waiting.
+    pub const DEMOTE: &str = "/v1/demote";
+    /// Calls a demotion off.
+    pub const DEMOTE_UNDO: &str = "/v1/demote/undo";
+    /// Makes the standby primary.
+    pub const PROMOTE: &str = "/v1/promote";
+    /// Makes a returned node a standby again.
+    pub const REJOIN: &str = "/v1/rejoin";
+    /// `GET`: the kept tails of former primaries.
+    pub const ORPHANS: &str = "/v1/orphans";
+    /// Says what can be seen of another node from here.
+    pub const OBSERVE: &str = "/v1/observe";
 }
 
 /// The longest an operation runs before it answers, in milliseconds. Clone copies the whole database.
@@ -39,7 +66,7 @@ pub mod limits {
     pub const OPERATION_QUEUE_WAIT_MS: u64 = 2_000;
     /// `init`, `start`, `stop`, `sync`, `migrate`, `epoch/open`, `subscriptions`.
     pub const OPERATION_TIMEOUT_MS: u64 = 60_000;
-    /// `clone`.
+    /// `clone` and `rejoin`.
     pub const CLONE_TIMEOUT_MS: u64 = 3_600_000;
     /// A request body, in bytes.
     pub const MAX_BODY_BYTES: usize = 16 * 1024;

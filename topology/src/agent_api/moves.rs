@@ -1,0 +1,206 @@
+//! The operations that move the writer: drain, demote, promote, rejoin, and what a second observer is asked.
+//!
+//! Like every operation of an agent, each is idempotent and answers with what it observed afterwards.
+
+use crate::member::Member;
+use domicile_core::epoch::{Epoch, Lsn};
+use domicile_core::ids::{Jurisdiction, NodeId, OperatorId, RoundId};
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/checkpoint`: no parameters. Shortens the stop or the promotion that follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRequest {}
+
+/// What `checkpoint` observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointAnswer {
+    /// The control file's latest checkpoint afterwards.
+    pub checkpoint_lsn: Lsn,
+}
+
+/// `POST /v1/slot`: makes the slot that a future standby will stream from. Works on a standby too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotRequest {
+    /// Who will stream from it.
+    pub member: Member,
+}
+
+/// What `slot` observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotAnswer {
+    /// Made now; false: it was there.
+    pub created: bool,
+}
+
+/// `POST /v1/demote`: the primary finishes what is in flight, stops cleanly and becomes a standby in waiting.
+///
+/// Refused unless the control record names this node, at this epoch, with writes closing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DemoteRequest {
+    /// The epoch that ends.
+    pub epoch: Epoch,
+    /// The node that will be primary.
+    pub source: NodeId,
+    /// What this node will present itself as.
+    pub member: Member,
+    /// How long the writer may take to finish, milliseconds. Later nothing is changed and the answer is a timeout.
+    pub drain_timeout_ms: u64,
+}
+
+/// What `demote` observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DemoteAnswer {
+    /// Demoted now; false: it was.
+    pub demoted: bool,
+    /// The end of the write-ahead log: the shutdown checkpoint. The new primary must have replayed it.
+    pub end_lsn: Lsn,
+    /// The timeline it ended on.
+    pub timeline: u32,
+}
+
+/// `POST /v1/demote/undo`: the move is called off before the new epoch; the node is primary again.
+///
+/// Refused unless the control record still names this node at this epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndoDemoteRequest {
+    /// The epoch that goes on.
+    pub epoch: Epoch,
+}
+
+/// What `demote/undo` observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoDemoteAnswer {
+    /// Started as primary again now; false: it ran as primary.
+    pub restored: bool,
+}
+
+/// `POST /v1/promote`: the standby becomes primary of the epoch that the control record gives it.
+///
+/// What its commits wait for (a member, or nobody) is taken from the record and in force before the promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// The new epoch; it must be the control record's, and the record must name this node.
+    pub epoch: Epoch,
+}
+
+/// What `promote` observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromoteAnswer {
+    /// Promoted now; false: it was primary.
+    pub promoted: bool,
+    /// The new timeline.
+    pub timeline: u32,
+    /// Where the new timeline begins.
+    pub begin_lsn: Lsn,
+}
+
+/// `POST /v1/rejoin`: a ledger node that the record does not name becomes a standby of the one it does.
+///
+/// A node that stopped cleanly (demoted) starts; one that went another way is rewound, exactly once, or cloned. Before
+/// anything of a diverged tail is thrown away it is extracted and kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejoinRequest {}
+
+/// How a node came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rejoined {
+    /// It streams already.
+    Unchanged,
+    /// Started as it was.
+    Started,
+    /// Rewound to where the histories part.
+    Rewound,
+    /// Copied anew.
+    Cloned,
+}
+
+/// What `rejoin` observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejoinAnswer {
+    /// How.
+    pub how: Rejoined,
+    /// The node it follows.
+    pub source: NodeId,
+    /// What it presents itself as, for `sync` and for the control record.
+    pub member: Member,
+    /// What was kept of a tail that the new history does not have.
+    pub orphans: Option<OrphanTail>,
+}
+
+/// `GET /v1/orphans`: every tail kept on this node, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphansAnswer {
+    /// The tails.
+    pub tails: Vec<OrphanTail>,
+}
+
+/// Rows of a returned primary that the new history lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanTail {
+    /// The epoch the node last wrote in.
+    pub epoch: Epoch,
+    /// Where the histories part.
+    pub fork_lsn: Lsn,
+    /// Where the kept copy lies on the node, with every row.
+    pub file: String,
+    /// Rounds that the new history lacks or has in an earlier state.
+    pub rounds: Vec<OrphanRound>,
+}
+
+/// One round of an orphan tail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanRound {
+    /// Whose it is.
+    pub jurisdiction: Jurisdiction,
+    /// The round or play.
+    pub id: RoundId,
+    /// The operator.
+    pub operator: OperatorId,
+    /// The currency of its stakes.
+    pub currency: String,
+    /// Its state in the orphan tail.
+    pub state: String,
+    /// Its bets that the new history lacks.
+    pub bets: u32,
+    /// Their stakes, micro-units of the currency.
+    pub stake_micro: u64,
+}
+
+/// `POST /v1/observe`: what this node can see of another one: the second observer's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObserveRequest {
+    /// The ledger node in doubt.
+    pub node: NodeId,
+}
+
+/// What `observe` found within its short time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObserveAnswer {
+    /// Its agent answered.
+    pub agent_reachable: bool,
+    /// Rows from it arrive here; `None` when this node does not stream from it.
+    pub stream_alive: Option<bool>,
+}
+
+/// `POST /v1/slots/drop`: drops a reader's slots on the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropSlotsRequest {
+    /// The reader.
+    pub reader: NodeId,
+}
+
+/// What `slots/drop` observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropSlotsAnswer {
+    /// The slots dropped now.
+    pub dropped: Vec<String>,
+}
