@@ -97,8 +97,11 @@ impl Provision<'_> {
 
     /// What every one of our processes reads.
     fn common(&self, unit: &Unit) -> Map<String, Value> {
+        // The region's own member first, so that a region that dies or freezes takes nobody's connection with it.
+        let mut members: Vec<_> = self.topology.etcd.iter().collect();
+        members.sort_by_key(|member| member.region != unit.region);
         let endpoints: Vec<String> =
-            self.topology.etcd.iter().map(|member| member.client.to_string()).collect();
+            members.iter().map(|member| member.client.to_string()).collect();
         object(json!({
             "node": unit.name.node,
             "cluster": self.topology.cluster,
@@ -256,9 +259,9 @@ pub(crate) fn etcd_arguments(topology: &Topology, name: &UnitName) -> Result<Vec
         ("peer-trusted-ca-file", "tls/ca.pem".into()),
         ("peer-cert-file", "tls/cert.pem".into()),
         ("peer-key-file", "tls/key.pem".into()),
-        // Losing a leader costs nothing but control-plane changes, so be patient on a busy machine.
-        ("heartbeat-interval", "250".into()),
-        ("election-timeout", "2500".into()),
+        // A failover waits for a new leader when the old one was in the lost region; leases last at least 1.5 elections.
+        ("heartbeat-interval", "100".into()),
+        ("election-timeout", "1500".into()),
         ("enable-grpc-gateway", "false".into()),
         ("auto-compaction-mode", "periodic".into()),
         ("auto-compaction-retention", "1h".into()),
