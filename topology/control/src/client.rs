@@ -62,7 +62,7 @@ impl ControlClient {
     /// Creates the control record of a new cluster.
     pub async fn create_record(&self, record: &Record) -> Result<Revision, Error> {
         record.check()?;
-        let key = self.key(Record::NAME);
+        let key = self.record_key();
         self.store_record(Condition::Absent(key), record).await
     }
 
@@ -76,7 +76,7 @@ impl ControlClient {
             Some(current) if current.revision == revision => current.value.allows(record)?,
             current => return Err(Error::RecordConflict { current: current.map(Box::new) }),
         }
-        let key = self.key(Record::NAME);
+        let key = self.record_key();
         self.store_record(Condition::Unchanged(key, revision), record).await
     }
 
@@ -128,7 +128,7 @@ impl ControlClient {
     }
 
     async fn store_record(&self, condition: Condition, record: &Record) -> Result<Revision, Error> {
-        let key = self.key(Record::NAME);
+        let key = self.record_key();
         let malformed = |error: serde_json::Error| Error::Malformed {
             key: key.clone(),
             cause: error.to_string(),
@@ -137,11 +137,18 @@ impl ControlClient {
         let change = Change::Put { key: key.clone(), value, lease: None };
         match self.etcd.transact(&[condition], vec![change]).await? {
             Transaction::Done(revision) => Ok(revision),
-            Transaction::Refused(found) => {
-                let current = found.into_iter().next().flatten();
-                let current = current.map(|entry| self.decode(&entry)).transpose()?;
-                Err(Error::RecordConflict { current: current.map(Box::new) })
-            }
+            Transaction::Refused(found) => Err(self.record_conflict(found)?),
         }
+    }
+
+    pub(crate) fn record_key(&self) -> String {
+        self.key(Record::NAME)
+    }
+
+    /// The refusal of a transaction whose first condition was about the record.
+    pub(crate) fn record_conflict(&self, found: Vec<Option<Entry>>) -> Result<Error, Error> {
+        let current = found.into_iter().next().flatten();
+        let current = current.map(|entry| self.decode(&entry)).transpose()?;
+        Ok(Error::RecordConflict { current: current.map(Box::new) })
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use stream::Event;
 
 use crate::config::{ControlConfig, limits};
 use crate::error::Error;
-use endpoints::{Attempts, Endpoints, Method};
+use endpoints::{Attempts, Endpoints, Method, method};
 use messages::{
     COMPARE_CREATE, COMPARE_EQUAL, COMPARE_MOD, CompareWith, DeleteRangeRequest,
     DeleteRangeResponse, KeyValue, PutRequest, PutResponse, RangeRequest, RangeResponse,
@@ -22,10 +22,10 @@ use messages::{
 };
 use std::sync::Arc;
 
-const RANGE: Method = Method { name: "range", path: "/etcdserverpb.KV/Range" };
-const PUT: Method = Method { name: "put", path: "/etcdserverpb.KV/Put" };
-const DELETE: Method = Method { name: "delete", path: "/etcdserverpb.KV/DeleteRange" };
-const TXN: Method = Method { name: "txn", path: "/etcdserverpb.KV/Txn" };
+const RANGE: Method = method("range", "/etcdserverpb.KV/Range");
+const PUT: Method = method("put", "/etcdserverpb.KV/Put");
+const DELETE: Method = method("delete", "/etcdserverpb.KV/DeleteRange");
+const TXN: Method = method("txn", "/etcdserverpb.KV/Txn");
 
 /// A point in etcd's history; each change of the store has the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

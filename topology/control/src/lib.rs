@@ -11,12 +11,14 @@ mod config;
 mod error;
 pub mod etcd;
 mod follow;
+mod leases;
 mod watch;
 
 pub use client::{ControlClient, Published};
 pub use config::{ControlConfig, TlsPaths, limits};
 pub use error::Error;
-pub use etcd::Revision;
+pub use etcd::{LeaseId, Revision};
+pub use leases::{Leases, Renewal};
 pub use watch::{Known, Watch};
 
 pub use domicile_topology::{Record, Topology};

@@ -1,6 +1,6 @@
 //! The members of the control plane: which one is asked, and when the next one is.
 //!
-//! Invariants: each endpoint has at most [`limits::ATTEMPT_TIMEOUT_MS`] for an answer and each is asked
+//! Invariants: each endpoint has at most the method's time for an answer and each is asked
 //! at most once per call; a call that must not be repeated is sent to one endpoint only.
 //! Certificates are read again whenever a connection is made anew, so that a renewed one needs no restart.
 
@@ -30,6 +30,13 @@ const FAILOVERS: &str = "domicile_control_endpoint_failovers_total";
 pub(crate) struct Method {
     pub(crate) name: &'static str,
     pub(crate) path: &'static str,
+    /// How long one endpoint may take.
+    pub(crate) attempt_timeout_ms: u64,
+}
+
+/// A procedure with the usual time for an answer.
+pub(crate) const fn method(name: &'static str, path: &'static str) -> Method {
+    Method { name, path, attempt_timeout_ms: limits::ATTEMPT_TIMEOUT_MS }
 }
 
 /// Whether a request may reach more than one endpoint.
@@ -100,7 +107,7 @@ impl Endpoints {
         let mut cause = String::from("there is none");
         for (index, endpoint) in self.from(first) {
             let channel = endpoint.channel(&self.tls)?;
-            let deadline = Duration::from_millis(limits::ATTEMPT_TIMEOUT_MS);
+            let deadline = Duration::from_millis(method.attempt_timeout_ms);
             let answer = tokio::time::timeout(deadline, attempt(channel)).await;
             match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
                 Ok(answer) => {
@@ -237,7 +244,7 @@ mod tests {
     use domicile_service::peer::Role;
     use domicile_service::testing::TestCa;
 
-    const METHOD: Method = Method { name: "test", path: "/test" };
+    const METHOD: Method = method("test", "/test");
 
     fn endpoints(ca: &TestCa) -> Endpoints {
         let TlsFiles { cert, key, ca } = ca.issue(Role::Ctl, "ctl-a");

@@ -4,11 +4,12 @@
 //! the returned time to live from that moment.
 
 use super::Etcd;
-use super::endpoints::{Attempts, Method, chain, with_leader};
+use super::endpoints::{Attempts, Method, chain, method, with_leader};
 use super::messages::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
     LeaseRevokeRequest, LeaseRevokeResponse,
 };
+use crate::config::limits;
 use crate::error::Error;
 use tonic::Status;
 use tonic::client::Grpc;
@@ -16,10 +17,12 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
-const GRANT: Method = Method { name: "lease-grant", path: "/etcdserverpb.Lease/LeaseGrant" };
-const REVOKE: Method = Method { name: "lease-revoke", path: "/etcdserverpb.Lease/LeaseRevoke" };
-const KEEP_ALIVE: Method =
-    Method { name: "lease-keep-alive", path: "/etcdserverpb.Lease/LeaseKeepAlive" };
+const GRANT: Method = method("lease-grant", "/etcdserverpb.Lease/LeaseGrant");
+const REVOKE: Method = method("lease-revoke", "/etcdserverpb.Lease/LeaseRevoke");
+const KEEP_ALIVE: Method = Method {
+    attempt_timeout_ms: limits::KEEP_ALIVE_ATTEMPT_TIMEOUT_MS,
+    ..method("lease-keep-alive", "/etcdserverpb.Lease/LeaseKeepAlive")
+};
 
 /// The number of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +49,19 @@ impl Etcd {
 
     /// Renews a lease once; how long it runs from when this was sent, seconds.
     pub async fn lease_keep_alive(&self, lease: LeaseId) -> Result<i64, Error> {
-        let renew = |channel| keep_alive(channel, lease);
+        self.lease_keep_alive_noting(lease, || ()).await
+    }
+
+    /// The same; `sending` is called just before each attempt.
+    pub(crate) async fn lease_keep_alive_noting(
+        &self,
+        lease: LeaseId,
+        sending: impl Fn(),
+    ) -> Result<i64, Error> {
+        let renew = |channel| {
+            sending();
+            keep_alive(channel, lease)
+        };
         match self.0.ask(KEEP_ALIVE, Attempts::Repeatable, renew).await? {
             ttl_s if ttl_s > 0 => Ok(ttl_s),
             _ => Err(Error::LeaseGone),

@@ -3,7 +3,7 @@
 //! Invariant: a stream that can no longer be trusted ends with an error; whoever reads it starts over
 //! from a read, so that a compacted or missed change is never waited for.
 
-use super::endpoints::{Attempts, Method, chain, with_leader};
+use super::endpoints::{Attempts, Method, chain, method, with_leader};
 use super::messages::{EVENT_DELETE, WatchCreateRequest, WatchKind, WatchRequest, WatchResponse};
 use super::{Entry, Etcd, Revision};
 use crate::config::limits;
@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-const WATCH: Method = Method { name: "watch", path: "/etcdserverpb.Watch/Watch" };
+const WATCH: Method = method("watch", "/etcdserverpb.Watch/Watch");
 
 /// What happened to the key.
 #[derive(Debug)]

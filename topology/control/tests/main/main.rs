@@ -10,6 +10,7 @@
 
 mod cluster;
 mod failover;
+mod leases;
 mod record;
 mod store;
 mod tls;
