@@ -100,7 +100,7 @@ impl Default for Limits {
             target_max_bytes: 4096,
             body_max_bytes: REQUEST_BODY_MAX_BYTES as u64,
             held_body_max_bytes: REQUEST_BODY_MAX_BYTES as u64,
-            held_writes: 1024,
+            held_writes: 4096,
             write_wait_ms: 5_000,
             body_pause_ms: 10_000,
             body_timeout_ms: 30_000,

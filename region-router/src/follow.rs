@@ -50,9 +50,12 @@ impl Follower {
 pub async fn record(mut watch: Watch<Record>, forwarder: Arc<Forwarder>) {
     loop {
         if let Some(record) = watch.value() {
-            forwarder.follow_record(&record.writer_region);
             let (epoch, region) = (record.epoch.0, record.writer_region.as_str());
-            tracing::info!(epoch, region, durability = ?record.durability, "writing to");
+            if forwarder.follow_record(&record) {
+                tracing::info!(epoch, region, writes = ?record.writes, "writing to");
+            } else {
+                tracing::error!(epoch, region, "the control record went back; not followed");
+            }
         }
         if !watch.changed().await {
             return;

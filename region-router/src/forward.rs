@@ -1,10 +1,11 @@
 //! Sending a request where the decision says, and sending it again only where that is safe.
 //!
-//! Invariants: a read is tried on at most two permitted readers; a write is offered again only when it
-//! was certainly not executed (no connection came about, or the writer said so) and its body is held;
-//! every attempt starts from a new decision, so a write follows the control record. A write whose fate
-//! is not known is answered as such and left to its caller and its idempotency key.
-//! Deliberately absent: hedging, and any retry of a write after its first byte was taken.
+//! Invariants: a read is tried on at most two permitted readers; a write is offered again only when it was certainly not
+//! executed, or has one effect by the API's promise however often it is sent; every attempt starts from a new decision,
+//! so a write follows the control record. An answer of an epoch older than the record's when the request was sent is
+//! passed on to nobody, and no newer record is forgotten for an older one. A write whose fate is not known is answered as
+//! such and left to its caller and its idempotency key; nothing that a later attempt says takes that back.
+//! Deliberately absent: hedging.
 
 use std::{
     sync::{
@@ -15,104 +16,57 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use domicile_core::{
+    epoch::Epoch,
     error::Code,
     ids::{Jurisdiction, RegionId},
 };
-use domicile_service::{
-    problem::{PROBLEM_JSON, Problem, RemoteProblem},
-    trace,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use domicile_service::problem::{PROBLEM_JSON, Problem, RemoteProblem};
+use domicile_topology::record::{Record, Writes};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::{
-    sync::{Notify, Semaphore, SemaphorePermit},
+    sync::Notify,
     time::{Instant, sleep},
 };
 
 use crate::{
-    body::{Answer, Bounded, Bounds, Outbound, Reason},
+    body::{Answer, Bounded, Bounds, Outbound},
     config::Limits,
     headers,
-    route::{Forward, Now, Refusal, Role, Routes, Target},
+    hold::{Waiting, WaitingRoom},
+    outgoing::Outgoing,
+    route::{Forward, Now, Refusal, Role, Routes, Target, Upstream},
     upstream::{SendError, Upstreams},
 };
 
 /// How many readers are asked for one answer.
 const READ_ATTEMPTS: usize = 2;
-/// Pause before a write that was not executed is offered again, milliseconds.
-const OFFER_PAUSE_MS: u64 = 50;
 /// Largest refusal of a writer that is looked into, bytes.
 const REFUSAL_MAX_BYTES: usize = 64 * 1024;
 /// Largest answer that is passed on, bytes.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// How long an answer may still come from a region that no longer writes, milliseconds; then it is not waited for.
+const LATE_ANSWER_MS: u64 = 250;
+/// What a writer says its epoch in.
+const EPOCH: &str = "domicile-epoch";
 
 /// The refusals after which a writer has certainly not executed the request.
 const NOT_EXECUTED: [Code; 3] = [Code::NotWriter, Code::WriterDraining, Code::EpochFenced];
 
-/// A request as it goes out, however often.
-pub struct Outgoing {
-    /// The method.
-    pub method: Method,
-    /// Path and query.
-    pub uri: Uri,
-    /// Headers, fit for an upstream.
-    pub headers: HeaderMap,
-    /// The body.
-    pub payload: Payload,
-}
-
-/// A request's body.
-pub enum Payload {
-    /// Complete: may be sent again.
-    Held(Bytes),
-    /// Comes from the caller as it is sent: once.
-    Once(Option<Bounded>, Reason),
-}
-
-impl Payload {
-    /// A body that is passed on as it comes.
-    pub fn once(body: Bounded) -> Self {
-        let reason = body.reason();
-        Self::Once(Some(body), reason)
-    }
-
-    fn next(&mut self) -> Option<Outbound> {
-        match self {
-            Self::Held(bytes) => Some(Outbound::Held(Full::new(bytes.clone()))),
-            Self::Once(body, _) => body.take().map(Outbound::Streamed),
-        }
-    }
-
-    fn broke(&self) -> Option<Code> {
-        match self {
-            Self::Held(_) => None,
-            Self::Once(_, reason) => reason.get().copied(),
-        }
-    }
-}
-
-impl Outgoing {
-    fn request(&self, body: Outbound) -> Request<Outbound> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        trace::inject(request.headers_mut());
-        request
-    }
-
-    fn is_safe(&self) -> bool {
-        matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
-    }
+/// Who writes, as the control record says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Term {
+    epoch: Epoch,
+    region: RegionId,
+    writes: Writes,
 }
 
 #[derive(Default, Clone)]
 struct Routing {
     routes: Arc<Routes>,
-    writer_region: Option<RegionId>,
+    term: Option<Term>,
 }
 
 /// Decides and sends.
@@ -120,7 +74,7 @@ pub struct Forwarder {
     routing: ArcSwap<Routing>,
     upstreams: Upstreams,
     limits: Limits,
-    waiting_writes: Semaphore,
+    room: WaitingRoom,
     spread: AtomicUsize,
     changed: Notify,
 }
@@ -132,7 +86,7 @@ impl Forwarder {
             routing: ArcSwap::default(),
             upstreams,
             limits,
-            waiting_writes: Semaphore::new(limits.held_writes),
+            room: WaitingRoom::new(limits.held_writes),
             spread: AtomicUsize::new(0),
             changed: Notify::new(),
         }
@@ -147,13 +101,22 @@ impl Forwarder {
         self.changed.notify_one();
     }
 
-    /// From now on writes go to this region.
-    pub fn follow_record(&self, writer_region: &RegionId) {
-        let with = |old: &Arc<Routing>| Routing {
-            writer_region: Some(writer_region.clone()),
-            ..Routing::clone(old)
+    /// From now on writes go where this record says; one of an epoch before the present one is refused.
+    pub fn follow_record(&self, record: &Record) -> bool {
+        let term = Term {
+            epoch: record.epoch,
+            region: record.writer_region.clone(),
+            writes: record.writes,
         };
-        self.routing.rcu(with);
+        let is_older = |old: &Routing| old.term.as_ref().is_some_and(|t| t.epoch > term.epoch);
+        let before = self.routing.rcu(|old| match old {
+            old if is_older(old) => Routing::clone(old),
+            old => Routing { term: Some(term.clone()), ..Routing::clone(old) },
+        });
+        if before.term.as_ref() != Some(&term) {
+            self.room.call();
+        }
+        !is_older(&before)
     }
 
     /// Probes every upstream once.
@@ -182,9 +145,17 @@ impl Forwarder {
         target: &Target,
         claim: Option<&Jurisdiction>,
     ) -> Result<Forward, Refusal> {
-        let routing = self.routing.load();
+        self.decide_by(&self.routing.load(), target, claim)
+    }
+
+    fn decide_by(
+        &self,
+        routing: &Routing,
+        target: &Target,
+        claim: Option<&Jurisdiction>,
+    ) -> Result<Forward, Refusal> {
         let now = Now {
-            writer_region: routing.writer_region.as_ref(),
+            writer_region: routing.term.as_ref().map(|term| &term.region),
             ready: &|node| self.upstreams.is_ready(node),
             spread: self.spread.fetch_add(1, Ordering::Relaxed),
         };
@@ -208,7 +179,7 @@ impl Forwarder {
             match self.upstreams.send(upstream, request, timeout).await {
                 Ok(answer) if is_failing(answer.status()) => failing = Some(answer),
                 Ok(answer) => return Ok(self.pass_on(answer)),
-                Err(SendError::NotSent | SendError::NoAnswer) => {}
+                Err(SendError::NotSent | SendError::Broken | SendError::Late) => {}
             }
         }
         failing.map(|answer| self.pass_on(answer)).ok_or_else(|| Code::UpstreamUnavailable.into())
@@ -222,66 +193,127 @@ impl Forwarder {
         mut outgoing: Outgoing,
     ) -> Result<Response<Answer>, Problem> {
         let until = Instant::now() + Duration::from_millis(self.limits.write_wait_ms);
-        let mut place: Option<SemaphorePermit<'_>> = None;
+        let mut waiting: Option<Waiting<'_>> = None;
+        let mut fate_unknown = false;
         loop {
-            let forward = self.decide(target, claim).map_err(|refusal| refused(&refusal))?;
-            let not_executed = match self.offer(&forward, &mut outgoing).await? {
-                Offer::Taken(answer) => return Ok(answer),
-                Offer::NotExecuted(answer) => answer,
+            let refusal = match self.attempt(target, claim, &mut outgoing).await {
+                Attempt::Decided(Ok(answer))
+                    if !(fate_unknown && answer.status().is_server_error()) =>
+                {
+                    waiting.into_iter().for_each(Waiting::taken);
+                    return Ok(answer);
+                }
+                Attempt::Decided(Err(problem)) if !fate_unknown => return Err(problem),
+                Attempt::Decided(refusal) | Attempt::NotExecuted(refusal) => refusal,
+                Attempt::Unknown if outgoing.is_repeatable() => {
+                    fate_unknown = true;
+                    Err(outgoing.fate_unknown())
+                }
+                Attempt::Unknown => return Err(outgoing.fate_unknown()),
             };
-            if place.is_none() {
-                place = self.waiting_writes.try_acquire().ok();
+            if waiting.is_none() && outgoing.payload.is_held() {
+                waiting = self.room.enter();
             }
-            let may_wait = place.is_some() && matches!(outgoing.payload, Payload::Held(_));
-            if !may_wait || Instant::now() >= until {
-                return not_executed;
+            let again = match &mut waiting {
+                Some(waiting) => waiting.turn(until).await,
+                None => false,
+            };
+            if !again {
+                return if fate_unknown { Err(outgoing.fate_unknown()) } else { refusal };
             }
             metrics::counter!("domicile_router_retries_total", "upstream" => "writer").increment(1);
-            sleep(Duration::from_millis(OFFER_PAUSE_MS)).await;
         }
     }
 
-    async fn offer(&self, forward: &Forward, outgoing: &mut Outgoing) -> Result<Offer, Problem> {
-        let timeout = Duration::from_millis(self.limits.write_timeout_ms);
+    /// Offers the write to the writers of the record's region, one after the other.
+    async fn attempt(
+        &self,
+        target: &Target,
+        claim: Option<&Jurisdiction>,
+        outgoing: &mut Outgoing,
+    ) -> Attempt {
+        let routing = self.routing.load_full();
+        let forward = match self.decide_by(&routing, target, claim) {
+            Ok(forward) => forward,
+            Err(refusal) => return Attempt::Decided(Err(refused(&refusal))),
+        };
+        let Some(term) = routing.term.as_ref().filter(|term| term.writes == Writes::Open) else {
+            return Attempt::NotExecuted(Err(Problem::new(Code::WriterDraining)));
+        };
         let mut not_executed = Err(Problem::new(Code::WriterUnavailable));
         for upstream in &forward.candidates {
-            let Some(body) = outgoing.payload.next() else { break };
-            let request = outgoing.request(body);
-            match self.upstreams.send(upstream, request, timeout).await {
-                Err(SendError::NotSent) => {}
-                Err(SendError::NoAnswer) => return Err(fate_unknown(outgoing)),
-                Ok(answer) => match self.look_into(answer, outgoing).await? {
-                    Offer::NotExecuted(answer) => not_executed = answer,
-                    taken @ Offer::Taken(_) => return Ok(taken),
-                },
+            match self.offer(upstream, outgoing, term).await {
+                Attempt::NotExecuted(Err(_)) => {}
+                Attempt::NotExecuted(refusal) => not_executed = refusal,
+                decided => return decided,
             }
         }
-        Ok(Offer::NotExecuted(not_executed))
+        Attempt::NotExecuted(not_executed)
+    }
+
+    async fn offer(&self, upstream: &Upstream, outgoing: &mut Outgoing, term: &Term) -> Attempt {
+        let timeout = Duration::from_millis(self.limits.write_timeout_ms);
+        let Some(body) = outgoing.payload.take() else {
+            return Attempt::NotExecuted(Err(Problem::new(Code::WriterUnavailable)));
+        };
+        let sent = tokio::select! {
+            sent = self.upstreams.send(upstream, outgoing.request(body), timeout) => sent,
+            () = self.moved_on(term, outgoing) => Err(SendError::Broken),
+        };
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(SendError::NotSent) => {
+                return Attempt::NotExecuted(Err(Problem::new(Code::WriterUnavailable)));
+            }
+            Err(SendError::Broken) => return Attempt::Unknown,
+            Err(SendError::Late) => return Attempt::Decided(Err(outgoing.fate_unknown())),
+        };
+        let stale = is_older(answer.headers(), term.epoch);
+        match self.look_into(answer).await {
+            Attempt::Decided(_) if stale => {
+                metrics::counter!("domicile_router_stale_answers_total").increment(1);
+                tracing::warn!(node = %upstream.node, epoch = %term.epoch, "answer of an ended epoch");
+                Attempt::Unknown
+            }
+            attempt => attempt,
+        }
+    }
+
+    /// Ends some time after the record has named another region in a newer epoch: an answer that was under way has
+    /// arrived by then. What cannot be repeated is given the time of a connection attempt besides, as it may only wait
+    /// for that and is sure not to be executed then.
+    async fn moved_on(&self, term: &Term, outgoing: &Outgoing) {
+        let mut calls = self.room.calls();
+        let has_moved = |now: &Term| now.epoch > term.epoch && now.region != term.region;
+        while !self.routing.load().term.as_ref().is_some_and(has_moved) {
+            if calls.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+        let connecting_ms =
+            if outgoing.is_repeatable() { 0 } else { self.limits.connect_timeout_ms };
+        sleep(Duration::from_millis(LATE_ANSWER_MS + connecting_ms)).await;
     }
 
     /// Tells a refusal before execution from every other answer.
-    async fn look_into(
-        &self,
-        answer: Response<Incoming>,
-        outgoing: &Outgoing,
-    ) -> Result<Offer, Problem> {
+    async fn look_into(&self, answer: Response<Incoming>) -> Attempt {
         let is_problem = answer.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON);
         if answer.status() != StatusCode::SERVICE_UNAVAILABLE || !is_problem {
-            return Ok(Offer::Taken(self.pass_on(answer)));
+            return Attempt::Decided(Ok(self.pass_on(answer)));
         }
         let (mut head, body) = answer.into_parts();
         let pause = Duration::from_millis(self.limits.body_pause_ms);
         let body = tokio::time::timeout(pause, Limited::new(body, REFUSAL_MAX_BYTES).collect());
-        let Ok(Ok(body)) = body.await else { return Err(fate_unknown(outgoing)) };
+        let Ok(Ok(body)) = body.await else { return Attempt::Unknown };
         let body = body.to_bytes();
         let problem: Option<RemoteProblem> = serde_json::from_slice(&body).ok();
         let code = problem.and_then(|problem| problem.known_code());
         headers::for_caller(&mut head.headers);
         let answer = Response::from_parts(head, Answer::whole(body));
-        Ok(match code {
-            Some(code) if NOT_EXECUTED.contains(&code) => Offer::NotExecuted(Ok(answer)),
-            _ => Offer::Taken(answer),
-        })
+        match code {
+            Some(code) if NOT_EXECUTED.contains(&code) => Attempt::NotExecuted(Ok(answer)),
+            _ => Attempt::Decided(Ok(answer)),
+        }
     }
 
     fn pass_on(&self, answer: Response<Incoming>) -> Response<Answer> {
@@ -296,10 +328,20 @@ impl Forwarder {
     }
 }
 
-/// What came of one round of offers.
-enum Offer {
-    Taken(Response<Answer>),
+/// What came of one attempt.
+enum Attempt {
+    /// An answer, or a refusal that waiting does not change.
+    Decided(Result<Response<Answer>, Problem>),
+    /// Certainly not executed.
     NotExecuted(Result<Response<Answer>, Problem>),
+    /// Perhaps executed.
+    Unknown,
+}
+
+/// Whether an answer says that it is of an epoch before this one.
+fn is_older(headers: &HeaderMap, epoch: Epoch) -> bool {
+    let said = headers.get(EPOCH).and_then(|value| value.to_str().ok()?.parse().ok());
+    said.is_some_and(|said| Epoch(said) < epoch)
 }
 
 /// The problem a refusal is answered with.
@@ -324,14 +366,4 @@ fn is_failing(status: StatusCode) -> bool {
         status,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
     )
-}
-
-/// A body that broke on the way in explains itself; otherwise only a read is certainly without effect.
-fn fate_unknown(outgoing: &Outgoing) -> Problem {
-    let code = outgoing.payload.broke().unwrap_or(if outgoing.is_safe() {
-        Code::UpstreamUnavailable
-    } else {
-        Code::OutcomeUnknown
-    });
-    Problem::new(code)
 }

@@ -11,6 +11,8 @@ pub mod connect;
 pub mod follow;
 pub mod forward;
 pub mod headers;
+pub mod hold;
+pub mod outgoing;
 pub mod proxy;
 pub mod quota;
 pub mod route;

@@ -31,8 +31,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     body::{Answer, Bounded, Bounds, discard},
     config::Limits,
-    forward::{Forwarder, Outgoing, Payload, refused, role_of},
+    forward::{Forwarder, refused, role_of},
     headers,
+    outgoing::{Outgoing, Payload},
     quota::Quota,
     route::{Forward, Role, Target, classify},
 };

@@ -34,9 +34,12 @@ pub enum SendError {
     /// No connection came about: the upstream has seen nothing.
     #[error("no connection to the upstream")]
     NotSent,
-    /// The connection broke, or the answer took too long: the upstream may have acted.
-    #[error("no answer from the upstream")]
-    NoAnswer,
+    /// The connection broke: the upstream may have acted.
+    #[error("the connection to the upstream broke")]
+    Broken,
+    /// The answer took too long: the upstream may have acted.
+    #[error("no answer from the upstream in time")]
+    Late,
 }
 
 /// The pool and the readiness table.
@@ -81,7 +84,8 @@ impl Upstreams {
                 self.mark(&upstream.node, false);
                 Err(SendError::NotSent)
             }
-            Ok(Err(_)) | Err(_) => Err(SendError::NoAnswer),
+            Ok(Err(_)) => Err(SendError::Broken),
+            Err(_) => Err(SendError::Late),
         }
     }
 

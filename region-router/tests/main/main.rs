@@ -4,6 +4,7 @@
 
 mod fixture;
 mod limits;
+mod moves;
 mod reads;
 mod routing;
 mod tls;

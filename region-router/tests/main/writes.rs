@@ -3,13 +3,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domicile_core::error::Code;
-use domicile_core::ids::RegionId;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 
-use crate::fixture::{
-    Fixture, PATIENCE, Pieces, Setup, code, full, problem, router_without_control, text, whole,
-};
+use crate::fixture::{Fixture, PATIENCE, Pieces, Setup, code, full, problem, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_was_not_executed_is_offered_again() {
@@ -150,23 +147,4 @@ async fn large_bodies_are_streamed_and_sent_once() {
         .unwrap();
     assert_eq!(code(&fixture.send(asked).await), "not-writer");
     assert_eq!(fixture.node("writer-mt").seen().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_write_follows_the_control_record() {
-    let fixture = Fixture::new().await;
-    let (addr, forwarder) = router_without_control(&fixture).await;
-    let ask = || crate::fixture::request(Method::POST, "/operator/v1/rounds", None, "{}");
-    let unknown = fixture.h1_to(addr).await.send_request(ask()).await.unwrap();
-    assert_eq!(code(&whole(unknown).await), "writer-unavailable");
-
-    forwarder.follow_record(&RegionId::parse("mt-1").unwrap());
-    fixture.node("writer-mt").answers_with(|| problem(Code::WriterDraining));
-    let mut caller = fixture.h1_to(addr).await;
-    let waiting = tokio::spawn(async move { caller.send_request(ask()).await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    forwarder.follow_record(&RegionId::parse("de-1").unwrap());
-    assert_eq!(whole(waiting.await.unwrap()).await.body(), "writer-de");
-    assert_eq!(fixture.node("writer-de").seen().len(), 1);
-    assert!(fixture.node("writer-mt").seen().len() > 1);
 }
