@@ -5,8 +5,19 @@
 //! writers or makes an unready standby primary; residency holds after every step.
 //! Deliberately absent: IO, clocks, and anything that is learnt only while the plan runs: that is in the journal.
 
+pub mod facts;
+pub mod limits;
+pub mod lint;
+mod moves;
+pub mod planner;
+mod readers;
+mod redundancy;
+pub mod refusal;
 mod step;
 
+pub use facts::{Fact, Facts};
+pub use planner::{PlanIds, plan};
+pub use refusal::{Missing, Refusal, RefusalCode};
 pub use step::{Action, LostWrites, RecordChange, Step, Undo};
 
 use crate::record::Record;

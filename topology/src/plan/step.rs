@@ -5,7 +5,7 @@
 
 use crate::document::Durability;
 use crate::member::Member;
-use crate::record::Beginning;
+use crate::record::{Beginning, Record, Writes};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use serde::{Deserialize, Serialize};
@@ -183,6 +183,43 @@ pub enum RecordChange {
         /// Readers that the log gate need not hear.
         waived_readers: BTreeSet<NodeId>,
     },
+}
+
+impl RecordChange {
+    /// The record after this change. `joined` is the member that the sync step before observed, for `two`.
+    pub fn apply(&self, present: &Record, joined: Option<Member>) -> Record {
+        let record = present.clone();
+        match self {
+            Self::CloseWrites => Record { writes: Writes::Closing, ..record },
+            Self::OpenWrites => Record { writes: Writes::Open, ..record },
+            Self::ClearPromotable => Record { promotable: false, ..record },
+            Self::SetPromotable => Record { promotable: true, ..record },
+            Self::SetDurability { durability: Durability::One, .. } => {
+                Record { durability: Durability::One, sync_member: None, ..record }
+            }
+            Self::SetDurability { durability: Durability::Two, .. } => {
+                Record { durability: Durability::Two, sync_member: joined, ..record }
+            }
+            Self::NewEpoch { epoch, region, node, beginning, sync_member, waived_readers } => {
+                Record {
+                    epoch: *epoch,
+                    writer_region: region.clone(),
+                    writer_node: node.clone(),
+                    durability: if sync_member.is_some() {
+                        Durability::Two
+                    } else {
+                        Durability::One
+                    },
+                    sync_member: sync_member.clone(),
+                    promotable: false,
+                    writes: Writes::Open,
+                    beginning: *beginning,
+                    waived_readers: waived_readers.clone(),
+                    ..record
+                }
+            }
+        }
+    }
 }
 
 /// What a plan may lose.

@@ -11,6 +11,7 @@
 mod diagnostics;
 mod document;
 mod limits;
+mod plan;
 mod record;
 mod residency;
 mod rules;
