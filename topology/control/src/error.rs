@@ -70,6 +70,21 @@ pub enum Error {
     /// The lease has ended: whatever hung on it is gone.
     #[error("the lease has ended")]
     LeaseGone,
+    /// Somebody else runs a plan.
+    #[error("the plan lock is held by {owner}")]
+    LockHeld {
+        /// Who.
+        owner: String,
+    },
+    /// The plan lock ended, or somebody else has it now: nothing was changed.
+    #[error("the plan lock is lost")]
+    LockLost,
+    /// A plan or an entry of that name exists, or another plan is under way: nothing was changed.
+    #[error("{key} exists already")]
+    PlanConflict {
+        /// Which key.
+        key: String,
+    },
     /// A certificate or key file cannot be used.
     #[error("{path}: {cause}")]
     Tls {

@@ -1,7 +1,7 @@
 //! A client of etcd's v3 API over mutual TLS: reads, changes, transactions, leases, watches.
 //!
-//! Invariants: reads are linearizable – a majority has confirmed them; a transaction is sent once, after
-//! a read has shown which endpoint is alive, and a lost answer is [`Error::OutcomeUnknown`].
+//! Invariants: reads are linearizable – a majority has confirmed them; a transaction is sent once, to an endpoint that
+//! has just shown that it is alive, and a lost answer is [`Error::OutcomeUnknown`].
 //! Deliberately absent: authentication by password, and everything the control plane does not use.
 
 mod endpoints;
@@ -21,6 +21,7 @@ use messages::{
     RequestKind, RequestOp, ResponseHeader, ResponseKind, TxnRequest, TxnResponse,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 const RANGE: Method = method("range", "/etcdserverpb.KV/Range");
 const PUT: Method = method("put", "/etcdserverpb.KV/Put");
@@ -72,6 +73,11 @@ pub enum Change {
         /// The key.
         key: String,
     },
+    /// Removes every key that begins so.
+    DeletePrefix {
+        /// With what they begin.
+        prefix: String,
+    },
 }
 
 /// What became of a transaction.
@@ -105,7 +111,17 @@ impl Etcd {
     ///
     /// More than [`limits::MAX_RANGE_ITEMS`] of them is an error, never a silent cut.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Entry>, Error> {
-        let request = range(prefix, prefix_end(prefix), limits::MAX_RANGE_ITEMS);
+        self.list_range(range(prefix, prefix_end(prefix), limits::MAX_RANGE_ITEMS)).await
+    }
+
+    /// The same without the values.
+    pub async fn list_keys(&self, prefix: &str) -> Result<Vec<Entry>, Error> {
+        let whole = range(prefix, prefix_end(prefix), limits::MAX_RANGE_ITEMS);
+        self.list_range(RangeRequest { keys_only: true, ..whole }).await
+    }
+
+    async fn list_range(&self, request: RangeRequest) -> Result<Vec<Entry>, Error> {
+        let prefix = String::from_utf8_lossy(&request.key).into_owned();
         let answer: RangeResponse = self.0.call(RANGE, request, Attempts::Repeatable).await?;
         if answer.more {
             let cause = format!("more than {} keys under {prefix}", limits::MAX_RANGE_ITEMS);
@@ -131,7 +147,7 @@ impl Etcd {
     /// Removes a key; whether it was there.
     pub async fn delete(&self, key: &str) -> Result<bool, Error> {
         self.find_live_endpoint(key).await?;
-        let request = DeleteRangeRequest { key: key.into() };
+        let request = DeleteRangeRequest { key: key.into(), range_end: Vec::new() };
         let answer: DeleteRangeResponse = self.0.call(DELETE, request, Attempts::Once).await?;
         Ok(answer.deleted > 0)
     }
@@ -166,8 +182,12 @@ impl Etcd {
         Ok(Transaction::Refused(found.collect()))
     }
 
-    /// Turns to an endpoint that answers, so that a change sent once is sent to a live one.
+    /// Turns to an endpoint that answers, so that a change sent once is sent to a live one. One that answered just
+    /// now need not show it again: a plan's steps follow one another within milliseconds.
     async fn find_live_endpoint(&self, key: &str) -> Result<(), Error> {
+        if self.0.answered_within(Duration::from_millis(limits::LIVE_FOR_MS)) {
+            return Ok(());
+        }
         self.get(key).await.map(drop)
     }
 
@@ -198,7 +218,14 @@ impl Change {
     fn request(self) -> RequestKind {
         match self {
             Self::Put { key, value, lease } => RequestKind::Put(put_request(&key, value, lease)),
-            Self::Delete { key } => RequestKind::Delete(DeleteRangeRequest { key: key.into() }),
+            Self::Delete { key } => {
+                let range_end = Vec::new();
+                RequestKind::Delete(DeleteRangeRequest { key: key.into(), range_end })
+            }
+            Self::DeletePrefix { prefix } => {
+                let range_end = prefix_end(&prefix);
+                RequestKind::Delete(DeleteRangeRequest { key: prefix.into(), range_end })
+            }
         }
     }
 }
@@ -216,7 +243,7 @@ impl From<KeyValue> for Entry {
 }
 
 fn range(key: &str, range_end: Vec<u8>, limit: i64) -> RangeRequest {
-    RangeRequest { key: key.into(), range_end, limit }
+    RangeRequest { key: key.into(), range_end, limit, keys_only: false }
 }
 
 fn put_request(key: &str, value: Vec<u8>, lease: Option<LeaseId>) -> PutRequest {

@@ -12,6 +12,7 @@ mod error;
 pub mod etcd;
 mod follow;
 mod leases;
+pub mod plans;
 mod watch;
 
 pub use client::{ControlClient, Published};
@@ -19,6 +20,7 @@ pub use config::{ControlConfig, TlsPaths, limits};
 pub use error::Error;
 pub use etcd::{LeaseId, Revision};
 pub use leases::{Leases, Renewal};
+pub use plans::{PlanLock, Plans, RecordStep, StoredEntry, StoredPlan, Superseded};
 pub use watch::{Known, Watch};
 
 pub use domicile_topology::{Record, Topology};

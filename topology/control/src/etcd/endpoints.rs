@@ -12,7 +12,7 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
@@ -53,6 +53,8 @@ pub(crate) enum Attempts {
 pub(crate) struct Endpoints {
     members: Vec<Endpoint>,
     current: AtomicUsize,
+    /// When the current endpoint answered last; `None` after a failure.
+    answered: Mutex<Option<Instant>>,
     tls: TlsPaths,
 }
 
@@ -68,6 +70,7 @@ impl Endpoints {
         Self {
             members: config.endpoints.iter().map(endpoint).collect(),
             current: AtomicUsize::new(0),
+            answered: Mutex::new(None),
             tls: config.tls.clone(),
         }
     }
@@ -75,6 +78,16 @@ impl Endpoints {
     /// The endpoint that answered last.
     pub(crate) fn current(&self) -> usize {
         self.current.load(Ordering::Relaxed)
+    }
+
+    /// Whether the current endpoint has answered within this time, and nothing failed since.
+    pub(crate) fn answered_within(&self, time: Duration) -> bool {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|answered| answered.elapsed() < time)
+    }
+
+    fn note_answer(&self, answered: Option<Instant>) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = answered;
     }
 
     /// Calls `method`; the endpoints are asked in turn, starting with the one that answered last.
@@ -113,6 +126,7 @@ impl Endpoints {
                 Ok(answer) => {
                     count(operation, "ok");
                     self.turn_to(index, first);
+                    self.note_answer(Some(Instant::now()));
                     return Ok(answer);
                 }
                 Err(status) if is_final(&status) => {
@@ -123,6 +137,7 @@ impl Endpoints {
                 Err(status) => {
                     count(operation, "failed");
                     endpoint.forget_channel();
+                    self.note_answer(None);
                     cause = format!("{}: {}", endpoint.url, describe(&status));
                 }
             }

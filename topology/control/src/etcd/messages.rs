@@ -33,6 +33,8 @@ pub(crate) struct RangeRequest {
     pub(crate) range_end: Vec<u8>,
     #[prost(int64, tag = "3")]
     pub(crate) limit: i64,
+    #[prost(bool, tag = "8")]
+    pub(crate) keys_only: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -65,6 +67,8 @@ pub(crate) struct PutResponse {
 pub(crate) struct DeleteRangeRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) range_end: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -11,6 +11,7 @@
 mod cluster;
 mod failover;
 mod leases;
+mod plans;
 mod record;
 mod store;
 mod tls;
