@@ -85,6 +85,7 @@ pub struct Engine {
     fences: Lane<Fence>,
     commits: Lane<CommitLooker>,
     coverage: Semaphore,
+    closing: watch::Sender<bool>,
     region: RegionId,
     topology: watch::Receiver<Option<Known<Topology>>>,
 }
@@ -110,6 +111,7 @@ impl Engine {
             rounds: Gates::new(limits::ROUND_REQUESTS),
             requests: Gates::new(limits::REQUEST_COPIES),
             coverage: Semaphore::new(limits::COVERAGE_WAITERS_REQUESTS),
+            closing: watch::Sender::new(false),
             directory: Directory::new(hands.clone(), Arc::clone(&keys), Arc::clone(&clock)),
             hands,
             meters: Meters::default(),
@@ -160,8 +162,28 @@ impl Engine {
         }
     }
 
-    /// Waits, bounded, for a published checkpoint that covers the commitment of a round or chain.
+    /// Ends every wait that a transaction need not end: those requests have changed nothing, and whoever writes
+    /// next can wait as well.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits, bounded, for a published checkpoint that covers the commitment of a round or chain. Not executed
+    /// when the engine closes meanwhile.
     pub async fn covering(
+        &self,
+        jurisdiction: &Jurisdiction,
+        subject: Uuid,
+    ) -> Result<Covered, Failure> {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            covered = self.covered(jurisdiction, subject) => covered,
+            // The sender lives in `self`, so this is the engine's closing and nothing else.
+            _closed = closing.wait_for(|closing| *closing) => Err(Failure::new(Code::WriterDraining)),
+        }
+    }
+
+    async fn covered(
         &self,
         jurisdiction: &Jurisdiction,
         subject: Uuid,

@@ -1,20 +1,21 @@
 //! Follows the control record: serves while it names this region and the ledger's epoch is the record's.
 //!
 //! Invariants: no database connection is opened for a region the record does not name; an engine serves one
-//! epoch and one set of logs, and is replaced as a whole when either changes; requests in flight finish, for
-//! a bounded time, before its sequencers stop.
+//! epoch and one set of logs, and is replaced as a whole when either changes; while the record says that writes are
+//! closing nothing is begun, what is in flight finishes for a bounded time, and then no connection is left. Whoever
+//! is told *ready* is told of an epoch that is served.
 
 use crate::config::Config;
 use crate::engine::{Engine, EngineParts};
 use crate::keys::Keys;
 use crate::ledger;
 use crate::limits;
-use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks};
+use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
 use crate::service::Service;
 use crate::sweep;
 use domicile_control::Watch;
 use domicile_core::epoch::Epoch;
-use domicile_core::ids::{Jurisdiction, RegionId};
+use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use domicile_core::note::VerifierKey;
 use domicile_postgres::{LEDGER_SCHEMA_VERSION, Pool, PoolConfig, schema_version};
 use domicile_service::client::HttpClient;
@@ -25,10 +26,12 @@ use domicile_service::ids::IdSource;
 use domicile_service::tasks;
 use domicile_service::telemetry;
 use domicile_service::token::{TokenAlgorithm, TokenKeys};
-use domicile_topology::record::Record;
+use domicile_topology::record::{Beginning, Record, Writes};
 use domicile_topology::{Topology, document};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What is needed to serve an epoch.
 pub struct Lifecycle {
@@ -60,7 +63,19 @@ pub struct Lifecycle {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Term {
     epoch: Epoch,
+    beginning: Beginning,
+    waived: BTreeSet<NodeId>,
     logs: Vec<LogPlan>,
+}
+
+/// What the record asks of this writer.
+enum Wanted {
+    /// To serve.
+    Serve(Term),
+    /// To finish what it has: the writer is about to move.
+    Closing,
+    /// Nothing.
+    StandBy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +88,8 @@ struct Running {
     term: Term,
     engine: Arc<Engine>,
     logs: LogTasks,
+    pool: Pool,
+    is_ready: bool,
 }
 
 impl Lifecycle {
@@ -80,62 +97,85 @@ impl Lifecycle {
     pub async fn run(mut self, drain: Drain) {
         let mut running: Option<Running> = None;
         let mut keys_of = None;
+        let mut changed = Instant::now();
         while !drain.has_begun() {
             self.follow_keys(&mut keys_of);
             let wanted = self.wanted();
-            if running.as_ref().is_some_and(|running| Some(&running.term) != wanted.as_ref())
-                && let Some(ended) = running.take()
-            {
-                self.stop(ended).await;
+            let (term, closing) = match wanted {
+                Wanted::Serve(term) => (Some(term), false),
+                Wanted::Closing => (None, true),
+                Wanted::StandBy => (None, false),
+            };
+            if running.as_ref().is_none_or(|running| Some(&running.term) != term.as_ref()) {
+                self.service.pause(closing);
+                if let Some(ended) = running.take() {
+                    self.stop(ended).await;
+                    continue;
+                }
             }
             if running.is_none() {
-                running = match wanted {
+                running = match term {
                     Some(term) => self.start(term).await,
                     None => None,
                 };
             }
-            tokio::select! {
-                () = drain.begun() => {}
-                _ = self.record.changed() => {}
-                _ = self.topology.changed() => {}
-                () = tokio::time::sleep(limits::START_RETRY) => {}
+            let eager = running.is_none() && changed.elapsed() < limits::START_EAGER;
+            let pause = if eager { limits::START_RETRY_EAGER } else { limits::START_RETRY };
+            let is_settled = tokio::select! {
+                () = settled(running.as_ref()) => true,
+                () = drain.begun() => false,
+                _ = self.record.changed() => { changed = Instant::now(); false }
+                _ = self.topology.changed() => false,
+                () = tokio::time::sleep(pause) => false,
+            };
+            if let Some(running) = running.as_mut().filter(|_| is_settled) {
+                running.is_ready = true;
+                self.check.pass_in(running.term.epoch);
             }
         }
         if let Some(ended) = running.take() {
+            self.service.pause(true);
             self.stop(ended).await;
         }
     }
 
-    /// The term to serve, or `None` while this writer stands by.
-    fn wanted(&self) -> Option<Term> {
+    /// What the record asks, or why nothing is served meanwhile.
+    fn wanted(&self) -> Wanted {
         let (Some(record), Some(topology)) = (self.record.value(), self.topology.value()) else {
             self.check.fail("the control record is not known yet");
-            return None;
+            return Wanted::StandBy;
         };
         self.service.set_one_copy(record.durability == document::Durability::One);
         if record.writer_region != self.config.region {
             let writer = &record.writer_region;
             self.check.fail(format!("standing by: the record names region {writer}"));
-            return None;
+            return Wanted::StandBy;
+        }
+        if record.writes == Writes::Closing {
+            self.check.fail("closing: the writer is about to move");
+            return Wanted::Closing;
         }
         // In `one` the standby's confirmation no longer fences an isolated primary, and a checkpoint needs a
         // reader's confirmation first. Neither lease nor confirmation is there yet, so nothing is served.
         if record.durability == document::Durability::One {
             self.check.fail("standing by: durability `one` is not served");
-            return None;
+            return Wanted::StandBy;
         }
-        let logs = log_plans(&topology, &self.config.region);
-        Some(Term { epoch: record.epoch, logs })
+        Wanted::Serve(Term {
+            epoch: record.epoch,
+            beginning: record.beginning,
+            waived: record.waived_readers.clone(),
+            logs: log_plans(&topology, &self.config.region),
+        })
     }
 
     async fn start(&self, term: Term) -> Option<Running> {
         match self.open(&term).await {
-            Ok((engine, logs)) => {
-                let engine = Arc::new(engine);
-                tasks::spawn("sweep", sweep::run(Arc::downgrade(&engine)));
-                self.service.serve(Arc::clone(&engine));
-                self.check.pass(format!("serving epoch {}", term.epoch));
-                Some(Running { term, engine, logs })
+            Ok(running) => {
+                tasks::spawn("sweep", sweep::run(Arc::downgrade(&running.engine)));
+                self.service.serve(Arc::clone(&running.engine));
+                self.check.fail(format!("epoch {}: the logs are starting", term.epoch));
+                Some(running)
             }
             Err(reason) => {
                 self.check.fail(reason);
@@ -144,37 +184,45 @@ impl Lifecycle {
         }
     }
 
-    async fn open(&self, term: &Term) -> Result<(Engine, LogTasks), String> {
+    async fn open(&self, term: &Term) -> Result<Running, String> {
         let chain = |error: domicile_postgres::Error| telemetry::chain(&error);
         let pool = Pool::new(self.pool.clone()).map_err(chain)?;
         let session = pool.session().await.map_err(chain)?;
-        let schema = schema_version(&session).await.map_err(chain)?;
+        let (schema, open) =
+            tokio::try_join!(schema_version(&session), ledger::latest_epoch(&session))
+                .map_err(chain)?;
+        drop(session);
         if schema < Some(LEDGER_SCHEMA_VERSION) {
             return Err(format!(
                 "the ledger's schema is older than version {LEDGER_SCHEMA_VERSION}"
             ));
         }
-        let open = ledger::latest_epoch(&session).await.map_err(chain)?;
-        drop(session);
         if open != Some(term.epoch) {
             let open = open.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
             return Err(format!("epoch {} is not open in the ledger (latest: {open})", term.epoch));
         }
         let places = term.logs.iter().filter_map(|plan| self.place(plan)).collect();
-        let settings = LogSettings { pool: pool.clone(), epoch: term.epoch, places };
-        let (log, logs) = log::start(settings);
-        let engine = Engine::start(EngineParts {
+        let terms = Terms {
+            epoch: term.epoch,
+            beginning: term.beginning,
+            waived: term.waived.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        let (log, logs) = log::start(LogSettings { pool: pool.clone(), terms, places });
+        let warmed = pool.clone();
+        tokio::spawn(async move { warmed.warm(limits::WARM_SESSIONS).await });
+        let engine = Arc::new(Engine::start(EngineParts {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
             epoch: term.epoch,
-            pool,
+            pool: pool.clone(),
             log,
             keys: Arc::clone(&self.keys),
             clock: Arc::clone(&self.clock),
             ids: self.ids.clone(),
             topology: self.topology.receiver(),
-        });
-        Ok((engine, logs))
+        }));
+        Ok(Running { term: term.clone(), engine, logs, pool, is_ready: false })
     }
 
     /// A log with its key and the readers that hold it. Without its key a jurisdiction is suspended alone.
@@ -196,17 +244,21 @@ impl Lifecycle {
         Some(LogPlace { jurisdiction: code.clone(), signer, holders })
     }
 
-    /// Takes no new work, waits for requests in flight, then stops the sequencers.
+    /// Waits for requests and log batches in flight, and ends the epoch's database connections.
     async fn stop(&self, ended: Running) {
-        self.service.pause();
-        self.check.fail(format!("epoch {} is over here", ended.term.epoch));
-        let deadline = tokio::time::Instant::now() + limits::DRAIN_WAIT;
-        while Arc::strong_count(&ended.engine) > 1 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(limits::DRAIN_POLL).await;
-        }
-        let cut_off = Arc::strong_count(&ended.engine).saturating_sub(1);
-        ended.logs.stop().await;
-        tracing::info!(epoch = %ended.term.epoch, cut_off, "the epoch's engine has stopped");
+        let Running { term, engine, logs, pool, is_ready: _ } = ended;
+        let begun = Instant::now();
+        engine.close();
+        let requests = async {
+            while Arc::strong_count(&engine) > 1 && begun.elapsed() < limits::DRAIN_WAIT {
+                tokio::time::sleep(limits::DRAIN_POLL).await;
+            }
+        };
+        tokio::join!(requests, logs.stop());
+        let cut_off = Arc::strong_count(&engine).saturating_sub(1);
+        pool.close();
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(epoch = %term.epoch, cut_off, took_ms, "the epoch's engine has stopped");
     }
 
     /// Puts the session keys of a new topology in place.
@@ -216,6 +268,14 @@ impl Lifecycle {
             self.service.tokens.replace_keys(token_keys(&topology));
             *followed = Some(topology);
         }
+    }
+}
+
+/// Waits until each log of an engine that is not ready yet is being written or suspended.
+async fn settled(running: Option<&Running>) {
+    match running {
+        Some(running) if !running.is_ready => running.engine.log.settled().await,
+        _ => std::future::pending().await,
     }
 }
 

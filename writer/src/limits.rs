@@ -70,9 +70,15 @@ pub const OPERATOR_TEXT_BYTES: usize = 256;
 pub const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 /// Chains closed per sweep.
 pub const SWEEP_CHAINS: i64 = 64;
-/// Pause between two attempts to start serving an epoch.
+/// Pause between two attempts to start serving an epoch, and between two looks at whether its logs have started.
 pub const START_RETRY: Duration = Duration::from_millis(500);
-/// Longest wait for requests in flight after drain began or the epoch ended.
+/// The same pause while the control record has changed lately: the epoch is opened at any moment.
+pub const START_RETRY_EAGER: Duration = Duration::from_millis(10);
+/// How long after a change of the control record its epoch is awaited eagerly.
+pub const START_EAGER: Duration = Duration::from_secs(10);
+/// Database sessions opened ahead when an epoch begins: one per lane's worker, and some hands.
+pub const WARM_SESSIONS: usize = 8;
+/// Longest wait for requests in flight after drain began, the writer is closing or the epoch ended.
 pub const DRAIN_WAIT: Duration = Duration::from_mins(1);
 /// Pause between two looks at the requests in flight.
-pub const DRAIN_POLL: Duration = Duration::from_millis(20);
+pub const DRAIN_POLL: Duration = Duration::from_millis(2);

@@ -1,6 +1,6 @@
 //! What the handlers share: the engine of the epoch being served, if any, and the token verifier.
 //!
-//! Invariant: without an engine nothing is served; once leaving has begun no new work is taken.
+//! Invariant: without an engine nothing is served; once leaving, or the writer's move, has begun no new work is taken.
 
 use crate::answer::Failure;
 use crate::engine::Engine;
@@ -17,6 +17,7 @@ pub struct Service {
     /// Verifies players' tokens.
     pub tokens: TokenVerifier,
     engine: ArcSwapOption<Engine>,
+    closing: AtomicBool,
     one_copy: AtomicBool,
     drain: Drain,
 }
@@ -25,12 +26,13 @@ impl Service {
     /// A service that serves nothing yet.
     pub const fn new(tokens: TokenVerifier, drain: Drain) -> Self {
         let engine = ArcSwapOption::const_empty();
-        Self { tokens, engine, one_copy: AtomicBool::new(false), drain }
+        let (closing, one_copy) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { tokens, engine, closing, one_copy, drain }
     }
 
     /// The engine, for one request.
     pub fn engine(&self) -> Result<Arc<Engine>, Failure> {
-        if self.drain.has_begun() {
+        if self.drain.has_begun() || self.closing.load(Ordering::Acquire) {
             return Err(Failure::new(Code::WriterDraining));
         }
         self.engine.load_full().ok_or(Failure::new(Code::NotWriter))
@@ -39,10 +41,12 @@ impl Service {
     /// Begins to serve with this engine.
     pub fn serve(&self, engine: Arc<Engine>) {
         self.engine.store(Some(engine));
+        self.closing.store(false, Ordering::Release);
     }
 
-    /// Takes no new work; requests that hold the engine go on.
-    pub fn pause(&self) {
+    /// Takes no new work; requests that hold the engine go on. `closing`: because the writer is about to move.
+    pub fn pause(&self, closing: bool) {
+        self.closing.store(closing, Ordering::Release);
         self.engine.store(None);
     }
 

@@ -11,10 +11,11 @@ use crate::config::{Access, PoolConfig};
 use crate::connection::{Connection, Params, Query};
 use crate::error::{Error, Kind};
 use crate::transaction::Tx;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_postgres::Row;
 
 /// Server connections of one role to one database.
@@ -30,6 +31,7 @@ struct Shared {
     places: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
     abandoned: AtomicUsize,
+    closed: AtomicBool,
 }
 
 /// How a pool's places are used.
@@ -54,14 +56,13 @@ impl Pool {
             return Err(Error::new("pool", &target, Kind::Exhausted { size }));
         }
         let places = Arc::new(Semaphore::new(config.size));
-        let (idle, abandoned) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Self { shared: Arc::new(Shared { config, target, places, idle, abandoned }) })
+        let (idle, abandoned, closed) = Default::default();
+        Ok(Self { shared: Arc::new(Shared { config, target, places, idle, abandoned, closed }) })
     }
 
     /// Takes a session, or refuses at once when every place is taken.
     pub async fn session(&self) -> Result<Session, Error> {
-        let place = Arc::clone(&self.shared.places).try_acquire_owned().ok();
-        self.take(place).await
+        self.take(self.shared.free_place()).await
     }
 
     /// Takes a session as soon as a place is free, in the order of asking; refuses after `wait`. For reads:
@@ -74,6 +75,9 @@ impl Pool {
 
     async fn take(&self, place: Option<OwnedSemaphorePermit>) -> Result<Session, Error> {
         let shared = &self.shared;
+        if shared.closed.load(Ordering::Acquire) {
+            return Err(Error::new("session", &shared.target, Kind::Retired));
+        }
         let place = place.ok_or_else(|| {
             metrics::counter!("domicile_postgres_exhausted_total").increment(1);
             Error::new("session", &shared.target, Kind::Exhausted { size: shared.config.size })
@@ -84,6 +88,32 @@ impl Pool {
         };
         metrics::gauge!("domicile_postgres_sessions_in_use").increment(1.0);
         Ok(Session { held: Some((connection, place)), shared: Arc::clone(shared) })
+    }
+
+    /// Opens connections until `idle` of them wait for use, side by side and as far as there are places. One that
+    /// does not come about is no failure: whoever needs it asks again and is told why.
+    pub async fn warm(&self, idle: usize) {
+        let state = self.state();
+        let room = state.size.saturating_sub(state.taken).saturating_sub(state.idle);
+        let missing = idle.saturating_sub(state.idle).min(room);
+        let mut opening = JoinSet::new();
+        for place in (0..missing).map_while(|_| self.shared.free_place()) {
+            let shared = Arc::clone(&self.shared);
+            opening.spawn(async move {
+                let opened = Connection::open(&shared.config.connect, Access::Pooled).await;
+                if let Ok(connection) = opened {
+                    shared.keep(connection);
+                }
+                drop(place);
+            });
+        }
+        drop(opening.join_all().await);
+    }
+
+    /// Ends every idle connection, and each other one when its user returns it. No session is given out any more.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.idle().clear();
     }
 
     /// How the places are used now.
@@ -101,6 +131,18 @@ impl Pool {
 impl Shared {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Keeps a connection for the next user, unless the pool was closed meanwhile.
+    fn keep(&self, connection: Connection) {
+        let mut idle = self.idle();
+        if !self.closed.load(Ordering::Acquire) {
+            idle.push(connection);
+        }
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -158,7 +200,7 @@ impl Drop for Session {
         metrics::gauge!("domicile_postgres_sessions_in_use").decrement(1.0);
         let Some((connection, place)) = self.held.take() else { return };
         if connection.is_reusable() {
-            self.shared.idle().push(connection);
+            self.shared.keep(connection);
             drop(place);
         } else {
             // The connection's task keeps the place until the server has ended the connection.

@@ -53,6 +53,26 @@ async fn a_clean_session_is_reused_and_a_busy_one_is_not() {
 }
 
 #[tokio::test]
+async fn connections_are_opened_ahead_and_ended_by_closing() {
+    let (server, pool) = server().await;
+    let size = pool.state().size;
+    let busy = pool.session().await.unwrap();
+    pool.warm(size + 5).await;
+    let state = pool.state();
+    assert_eq!((state.idle, state.taken), (size - 1, 1), "never more than the pool's size");
+    pool.close();
+    assert_eq!(pool.state().idle, 0);
+    pool.session().await.unwrap_err();
+    busy.query("SELECT 1", &[]).await.unwrap();
+    drop(busy);
+    let admin = server.superuser().await;
+    let others = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'client backend' \
+        AND pid <> pg_backend_pid()";
+    eventually("the sessions end", async || admin.query(others, &[]).await.unwrap().is_empty())
+        .await;
+}
+
+#[tokio::test]
 async fn a_transaction_with_a_failed_statement_is_not_executed() {
     let (_server, pool) = server().await;
     let mut session = pool.session().await.unwrap();

@@ -3,11 +3,12 @@
 //! Invariants: a check is red until its owner first says otherwise; a draining process is never ready.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use domicile_core::epoch::Epoch;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
@@ -27,6 +28,9 @@ pub struct CheckState {
 pub struct ReadyReport {
     /// Whether every check passes and the process is not draining.
     pub ready: bool,
+    /// The epoch that a writer serves; absent while it serves none, and for every other service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
     /// All checks by name.
     pub checks: BTreeMap<&'static str, CheckState>,
 }
@@ -34,15 +38,21 @@ pub struct ReadyReport {
 /// The process's readiness.
 #[derive(Debug, Clone)]
 pub struct Readiness {
-    checks: Arc<RwLock<BTreeMap<&'static str, CheckState>>>,
+    state: Arc<RwLock<State>>,
     drain: Drain,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    checks: BTreeMap<&'static str, CheckState>,
+    epoch: Option<Epoch>,
 }
 
 impl Readiness {
     /// No checks yet, and so not ready: a process that starts its admin listener first is not taken for one that is
     /// done starting.
     pub fn new(drain: Drain) -> Self {
-        Self { checks: Arc::default(), drain }
+        Self { state: Arc::default(), drain }
     }
 
     /// Adds a check, red until its first `pass`.
@@ -54,12 +64,14 @@ impl Readiness {
 
     /// The present state.
     pub fn report(&self) -> ReadyReport {
-        let mut checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let (mut checks, epoch) = (state.checks.clone(), state.epoch);
+        drop(state);
         let serving = !self.drain.has_begun();
         let detail = if serving { "serving" } else { "draining" };
         checks.insert("drain", CheckState { ok: serving, detail: detail.to_owned() });
         let known = checks.len() > 1;
-        ReadyReport { ready: known && checks.values().all(|check| check.ok), checks }
+        ReadyReport { ready: known && checks.values().all(|check| check.ok), epoch, checks }
     }
 
     /// Whether every check passes and the process is not draining.
@@ -92,23 +104,30 @@ pub struct Check {
 impl Check {
     /// The check passes.
     pub fn pass(&self, detail: impl Into<String>) {
-        self.set(true, detail.into());
+        drop(self.set(true, detail.into()));
     }
 
-    /// The check fails.
+    /// The check passes because this epoch is served; the report states the epoch until the check fails.
+    pub fn pass_in(&self, epoch: Epoch) {
+        self.set(true, format!("serving epoch {epoch}")).epoch = Some(epoch);
+    }
+
+    /// The check fails, and with it any claim to an epoch.
     pub fn fail(&self, detail: impl Into<String>) {
-        self.set(false, detail.into());
+        self.set(false, detail.into()).epoch = None;
     }
 
-    fn set(&self, ok: bool, detail: String) {
-        let mut checks = self.readiness.checks.write().unwrap_or_else(PoisonError::into_inner);
-        match checks.get(self.name).map(|before| before.ok) {
+    fn set(&self, ok: bool, detail: String) -> RwLockWriteGuard<'_, State> {
+        let state = self.readiness.state.write();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        match state.checks.get(self.name).map(|before| before.ok) {
             Some(before) if before == ok => {}
             Some(_) if ok => tracing::info!(check = self.name, detail, "check passes"),
             Some(_) => tracing::warn!(check = self.name, detail, "check fails"),
             None => {}
         }
-        checks.insert(self.name, CheckState { ok, detail });
+        state.checks.insert(self.name, CheckState { ok, detail });
+        state
     }
 }
 
@@ -135,5 +154,18 @@ mod tests {
         drain.begun().await;
         assert!(!readiness.is_ready());
         assert!(!readiness.report().checks["drain"].ok);
+    }
+
+    #[tokio::test]
+    async fn an_epoch_is_stated_only_while_its_check_passes() {
+        let readiness = Readiness::new(Drain::new(DrainLimits::default()));
+        let check = readiness.check("writer");
+        assert_eq!(readiness.report().epoch, None);
+        check.pass_in(Epoch(7));
+        let report = readiness.report();
+        assert_eq!((report.ready, report.epoch), (true, Some(Epoch(7))));
+        assert_eq!(serde_json::to_value(&report).unwrap()["epoch"], 7);
+        check.fail("standing by");
+        assert_eq!(readiness.report().epoch, None);
     }
 }

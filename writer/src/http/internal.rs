@@ -2,14 +2,13 @@
 //!
 //! A credential's secret is drawn here, stored sealed and told once.
 
-use super::{Incoming, Operation, parse};
+use super::{Found, Incoming, Operation, parse};
 use crate::answer::{Acknowledged, Failure, Handled, Reply, Verdict};
 use crate::directory::seal_context;
 use crate::engine::Engine;
 use crate::ledger::WriteError;
 use crate::ledger::operators::{self, Operator};
 use crate::limits;
-use crate::service::Service;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,15 +36,15 @@ struct OperatorBody {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-pub(super) async fn serve(service: &Service, operation: Operation, incoming: Incoming) -> Response {
-    match handle(service, operation, &incoming).await {
+pub(super) async fn serve(engine: Found, operation: Operation, incoming: Incoming) -> Response {
+    match handle(engine, operation, &incoming).await {
         Ok(acknowledged) => acknowledged.into_response(),
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn handle(service: &Service, operation: Operation, incoming: &Incoming) -> Handled {
-    let engine = service.engine()?;
+async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Handled {
+    let engine = engine?;
     match operation {
         Operation::CreateOperator => {
             create_operator(&engine, parse::<OperatorBody>(&incoming.body)?.checked()?).await

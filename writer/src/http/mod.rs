@@ -10,6 +10,7 @@ mod operator;
 mod player;
 
 use crate::answer::Failure;
+use crate::engine::Engine;
 use crate::limits;
 use crate::service::Service;
 use axum::Router;
@@ -18,6 +19,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
+use domicile_core::epoch::EPOCH_HEADER;
 use domicile_core::error::Code;
 use domicile_core::ids::ClusterId;
 use domicile_service::body::{self, BodyLimits};
@@ -180,19 +182,30 @@ async fn dispatch(
         Ok(incoming) => incoming,
         Err(problem) => return problem.into_response(),
     };
+    // One look: whatever this request becomes belongs to the epoch stated with its answer.
+    let engine = service.engine();
+    let epoch = engine.as_ref().ok().map(|engine| engine.epoch);
     let work = async move {
         match caller {
-            Caller::Operator => operator::serve(&service, operation, incoming).await,
-            Caller::Player => player::serve(&service, operation, incoming).await,
-            Caller::Internal => internal::serve(&service, operation, incoming).await,
+            Caller::Operator => operator::serve(engine, operation, incoming).await,
+            Caller::Player => player::serve(&service, engine, operation, incoming).await,
+            Caller::Internal => internal::serve(engine, operation, incoming).await,
         }
     };
     let task = match trace::current() {
         Some(current) => tokio::spawn(trace::scope(current, work).in_current_span()),
         None => tokio::spawn(work.in_current_span()),
     };
-    task.await.unwrap_or_else(|_panicked| Failure::new(Code::OutcomeUnknown).into_response())
+    let mut response =
+        task.await.unwrap_or_else(|_panicked| Failure::new(Code::OutcomeUnknown).into_response());
+    if let Some(epoch) = epoch {
+        response.headers_mut().insert(EPOCH_HEADER, HeaderValue::from(epoch.0));
+    }
+    response
 }
+
+/// The engine that a request found, or why there is none.
+type Found = Result<Arc<Engine>, Failure>;
 
 /// A request, read within the limits.
 #[derive(Debug)]

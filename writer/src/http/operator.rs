@@ -1,6 +1,6 @@
 //! Operators' requests: signed, within the time window, each with one effect.
 
-use super::{Incoming, Operation, parse};
+use super::{Found, Incoming, Operation, parse};
 use crate::answer::{Failure, Handled};
 use crate::change::{self, Once};
 use crate::engine::Engine;
@@ -8,7 +8,6 @@ use crate::gates::Turn;
 use crate::ledger::operators::Operator;
 use crate::ledger::requests::RequestId;
 use crate::round::{CloseRound, EndRound, Ending, OpenRound, OpenRoundBody, ReadRound};
-use crate::service::Service;
 use crate::session::{OpenSession, OpenSessionBody, RevokeSession};
 use axum::response::{IntoResponse, Response};
 use domicile_core::error::Code;
@@ -36,15 +35,15 @@ struct VoidBody {
     reason: Option<String>,
 }
 
-pub(super) async fn serve(service: &Service, operation: Operation, incoming: Incoming) -> Response {
-    match handle(service, operation, &incoming).await {
+pub(super) async fn serve(engine: Found, operation: Operation, incoming: Incoming) -> Response {
+    match handle(engine, operation, &incoming).await {
         Ok(acknowledged) => acknowledged.into_response(),
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn handle(service: &Service, operation: Operation, incoming: &Incoming) -> Handled {
-    let engine = service.engine()?;
+async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Handled {
+    let engine = engine?;
     let signed = Signed::verify(&engine, incoming).await?;
     match operation {
         Operation::OpenSession => open_session(&engine, &signed).await,

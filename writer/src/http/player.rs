@@ -1,6 +1,6 @@
 //! Players' requests: by session token, from the operator's browser origins, each bet under its own key.
 
-use super::{Incoming, Operation, cors};
+use super::{Found, Incoming, Operation, cors};
 use crate::answer::{Failure, Handled};
 use crate::bet;
 use crate::engine::Engine;
@@ -18,8 +18,13 @@ use http::header;
 /// The header with a bet's key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-pub(super) async fn serve(service: &Service, operation: Operation, incoming: Incoming) -> Response {
-    let caller = match Caller::verify(service, &incoming).await {
+pub(super) async fn serve(
+    service: &Service,
+    engine: Found,
+    operation: Operation,
+    incoming: Incoming,
+) -> Response {
+    let caller = match Caller::verify(service, engine, &incoming).await {
         Ok(caller) => caller,
         Err(failure) => return failure.into_response(),
     };
@@ -41,10 +46,14 @@ struct Caller {
 }
 
 impl Caller {
-    async fn verify(service: &Service, incoming: &Incoming) -> Result<Self, Failure> {
+    async fn verify(
+        service: &Service,
+        engine: Found,
+        incoming: &Incoming,
+    ) -> Result<Self, Failure> {
         let token = service.tokens.verify_request(&incoming.head.headers)?;
         let player = Player::from_token(&token)?;
-        let engine = service.engine()?;
+        let engine = engine?;
         let cross_origin = incoming.head.headers.contains_key(header::ORIGIN);
         if cross_origin {
             let operator = engine.directory.operator(&player.session.operator).await?;

@@ -3,25 +3,30 @@
 //! Settling transactions leave *pending leaves* in an outbox. A sequencer takes them in batches: transaction
 //! A places leaves, completed subtrees and the head; only when A is durable in two regions is the root
 //! signed; transaction B publishes the checkpoint. Before its first signature a sequencer passes the
-//! `gate`. A log that fails suspends its own jurisdiction and no other.
+//! `gate`, which leaves `evidence`. A log that fails suspends its own jurisdiction and no other.
 //!
 //! Deliberately absent: witnesses and the re-import of a lost tail.
 
+mod evidence;
 mod gate;
 mod holders;
+mod passage;
 mod sequencer;
 mod signer;
 mod store;
 
+pub use evidence::{GateEvidence, HeldBefore};
 pub use holders::Holders;
 pub use signer::{LogKeyError, LogSigner};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use domicile_core::epoch::Epoch;
-use domicile_core::ids::Jurisdiction;
+use domicile_core::ids::{Jurisdiction, NodeId};
 use domicile_core::log::Hash;
 use domicile_postgres::Pool;
-use std::collections::HashMap;
+use domicile_service::clock::Clock;
+use domicile_topology::record::Beginning;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -61,12 +66,25 @@ pub struct LogPlace {
     pub holders: Holders,
 }
 
+/// The epoch that this writer was opened for, as far as its logs are concerned.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Its number.
+    pub epoch: Epoch,
+    /// How it began.
+    pub beginning: Beginning,
+    /// Readers that need not be heard although it was forced.
+    pub waived: BTreeSet<NodeId>,
+    /// Time, for the evidence.
+    pub clock: Arc<dyn Clock>,
+}
+
 /// What the sequencers need.
 pub struct LogSettings {
     /// Connections as `domicile_writer`.
     pub pool: Pool,
-    /// The epoch this writer was opened for.
-    pub epoch: Epoch,
+    /// The epoch and how it began.
+    pub terms: Terms,
     /// The logs, one per jurisdiction.
     pub places: Vec<LogPlace>,
 }
@@ -75,7 +93,8 @@ pub struct LogSettings {
 struct Lane {
     wake: Notify,
     latest: watch::Sender<Option<PublishedCheckpoint>>,
-    state: ArcSwap<LogState>,
+    state: watch::Sender<LogState>,
+    evidence: ArcSwapOption<GateEvidence>,
 }
 
 /// The writer's view of its logs. Cheap to clone.
@@ -116,8 +135,22 @@ impl LogHandle {
     pub fn state(&self, jurisdiction: &Jurisdiction) -> LogState {
         self.lanes.get(jurisdiction).map_or_else(
             || LogState::Suspended { reason: "the jurisdiction has no log key here".into() },
-            |lane| LogState::clone(&lane.state.load()),
+            |lane| lane.state.borrow().clone(),
         )
+    }
+
+    /// What the log's gate left behind in this epoch, once its first checkpoint is published.
+    pub fn evidence(&self, jurisdiction: &Jurisdiction) -> Option<Arc<GateEvidence>> {
+        self.lanes.get(jurisdiction).and_then(|lane| lane.evidence.load_full())
+    }
+
+    /// Waits until every log is being written or is suspended.
+    pub async fn settled(&self) {
+        for lane in self.lanes.values() {
+            let mut state = lane.state.subscribe();
+            // The sender lives in the lane, so waiting cannot fail.
+            drop(state.wait_for(|state| *state != LogState::Starting).await);
+        }
     }
 
     /// All jurisdictions with a log, in order.
@@ -155,17 +188,18 @@ pub fn start(settings: LogSettings) -> (LogHandle, LogTasks) {
         let lane = Arc::new(Lane {
             wake: Notify::new(),
             latest: watch::Sender::new(None),
-            state: ArcSwap::from_pointee(LogState::Starting),
+            state: watch::Sender::new(LogState::Starting),
+            evidence: ArcSwapOption::const_empty(),
         });
         lanes.insert(place.jurisdiction.clone(), Arc::clone(&lane));
         let sequencer =
-            sequencer::Sequencer::new(settings.pool.clone(), settings.epoch, place, lane);
+            sequencer::Sequencer::new(settings.pool.clone(), settings.terms.clone(), place, lane);
         tasks.push(tokio::spawn(sequencer.run(stopped.clone())));
     }
     let handle = LogHandle { lanes: Arc::new(lanes) };
     tasks.push(tokio::spawn(sequencer::heartbeat(
         settings.pool,
-        settings.epoch,
+        settings.terms.epoch,
         handle.jurisdictions(),
         stopped,
     )));

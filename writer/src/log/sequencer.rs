@@ -1,22 +1,24 @@
-//! One log's loop: pass the gate, then sequence, sign, publish, again and again.
+//! One log's loop: pass the gate ([`super::passage`]), then sequence, sign, publish, again and again.
 //!
 //! Invariants: nothing is signed that is not durable in two regions; on any error or unknown outcome all
 //! in-memory state is dropped and the loop starts at the gate again, from what the ledger holds.
 
-use super::gate::{self, Facts, Holding, Verdict};
-use super::holders::Answer;
+use super::evidence::GateEvidence;
+use super::passage::Passed;
 use super::store::{self, LogId, Placed};
-use super::{Lane, LogPlace, LogState, PublishedCheckpoint};
+use super::{Lane, LogPlace, LogState, PublishedCheckpoint, Terms};
 use domicile_core::checkpoint::CheckpointError;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::log::frontier::Frontier;
 use domicile_core::log::{leaf_hash, node};
-use domicile_postgres::{CommitError, Durable, Pool, Session, log_rows};
+use domicile_postgres::{CommitError, Durable, Pool, Session};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Leaves per transaction A, at most.
 const BATCH_MAX_LEAVES: i64 = 2_048;
@@ -26,65 +28,74 @@ const GATHER_MS: u64 = 25;
 const IDLE_POLL_MS: u64 = 500;
 /// How long a commit of the log may take before its outcome counts as unknown, in milliseconds.
 const COMMIT_DEADLINE_MS: u64 = 10_000;
-/// Pause before the gate is tried again, in milliseconds.
+/// Pause before the gate is tried again, in milliseconds …
 const RETRY_MS: u64 = 500;
-/// The epoch in which a cluster begins.
-const FIRST_EPOCH: Epoch = Epoch(1);
+/// … and at first, while requests for the jurisdiction are held for it.
+const RETRY_EAGER_MS: u64 = 50;
+/// How long the gate may wait for holders before the jurisdiction counts as suspended, in milliseconds. It goes on
+/// waiting then.
+const HOLDERS_WAIT_MS: u64 = 2_000;
 /// How often the heartbeat is written, in milliseconds.
 const HEARTBEAT_MS: u64 = 1_000;
 
 /// Why a round of the loop ended.
 #[derive(Debug, Error)]
-enum SequenceError {
+pub(super) enum SequenceError {
     #[error("the log's rows cannot be read or written")]
     Database(#[from] domicile_postgres::Error),
     #[error("the commit of the log did not become durable")]
     Commit(#[from] CommitError),
     #[error("the writer's epoch {0} has ended")]
     Fenced(Epoch),
-    #[error("too few holders of the log could be asked: {}", .0.join(", "))]
-    TooFewHolders(Vec<String>),
+    #[error("too few holders of the log could be asked: {}", listed(.0))]
+    TooFewHolders(BTreeSet<String>),
     #[error("the checkpoint cannot be signed")]
     Sign(#[from] CheckpointError),
     #[error("the log must not be signed: {0}")]
     Refused(String),
 }
 
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// One log's sequencer.
 pub(super) struct Sequencer {
-    pool: Pool,
-    epoch: Epoch,
-    place: LogPlace,
+    pub(super) pool: Pool,
+    pub(super) terms: Terms,
+    pub(super) place: LogPlace,
+    pub(super) log: LogId,
     lane: Arc<Lane>,
-    log: LogId,
 }
 
 impl Sequencer {
-    pub(super) fn new(pool: Pool, epoch: Epoch, place: LogPlace, lane: Arc<Lane>) -> Self {
+    pub(super) fn new(pool: Pool, terms: Terms, place: LogPlace, lane: Arc<Lane>) -> Self {
         let log =
             LogId { jurisdiction: place.jurisdiction.clone(), log_epoch: place.signer.log_epoch() };
-        Self { pool, epoch, place, lane, log }
+        Self { pool, terms, place, log, lane }
     }
 
     /// Runs until `stopped` turns true, finishing the batch in hand.
     pub(super) async fn run(self, mut stopped: watch::Receiver<bool>) {
+        let mut since = Instant::now();
         while !*stopped.borrow_and_update() {
             let ended = match self.pass_gate().await {
-                Ok(frontier) => {
-                    self.lane.state.store(Arc::new(LogState::Live));
-                    tracing::info!(jurisdiction = %self.log.jurisdiction, size = frontier.size(), "the log is live");
-                    self.sequence(frontier, &mut stopped).await
+                Ok(passed) => {
+                    let ended = self.live(passed, &mut stopped).await;
+                    since = Instant::now();
+                    ended
                 }
                 Err(error) => Err(error),
             };
             let Err(error) = ended else { return };
-            self.report(&error);
-            let pause = Duration::from_millis(RETRY_MS);
+            let is_late = since.elapsed() >= Duration::from_millis(HOLDERS_WAIT_MS);
+            self.report(&error, is_late);
+            let pause = Duration::from_millis(if is_late { RETRY_MS } else { RETRY_EAGER_MS });
             let _stopping = tokio::time::timeout(pause, stopped.changed()).await;
         }
     }
 
-    fn report(&self, error: &SequenceError) {
+    fn report(&self, error: &SequenceError, is_late: bool) {
         let jurisdiction = self.log.jurisdiction.to_string();
         metrics::counter!("domicile_log_restarts_total", "jurisdiction" => jurisdiction.clone())
             .increment(1);
@@ -93,154 +104,85 @@ impl Sequencer {
                 tracing::error!(%jurisdiction, reason, "the log gate refused; the jurisdiction is suspended");
                 LogState::Suspended { reason: reason.as_str().into() }
             }
+            SequenceError::TooFewHolders(_) if is_late => {
+                let reason = error.to_string();
+                tracing::error!(%jurisdiction, reason, "the log gate waits; the jurisdiction is suspended");
+                LogState::Suspended { reason: reason.into() }
+            }
             other => {
                 let cause = std::error::Error::source(other).map(ToString::to_string);
                 tracing::warn!(%jurisdiction, error = %other, cause, "the log starts over at its gate");
                 LogState::Starting
             }
         };
-        self.lane.state.store(Arc::new(state));
+        self.lane.state.send_replace(state);
     }
 
-    /// Rebuilds the tree's edge from the ledger, compares it with what is held outside, takes the head for
-    /// this epoch, and signs what an earlier writer sequenced but did not sign.
-    async fn pass_gate(&self) -> Result<Frontier, SequenceError> {
-        let mut session = self.pool.session().await?;
-        let tx = session.begin().await?;
-        store::ensure_head(&tx, &self.log, &Frontier::new().root()).await?;
-        tx.commit(commit_deadline()).await?;
-        let (frontier, same_epoch) = self.rebuild(&mut session).await?;
-        self.judge(&mut session, &frontier, same_epoch).await?;
-        let tx = session.begin().await?;
-        self.assert_epoch(store::epoch_is_open(&tx, self.epoch).await?)?;
-        store::claim_head(&tx, &self.log, self.epoch).await?;
-        let durable = tx.commit(commit_deadline()).await?;
-        if frontier.size() > 0 {
+    /// Opens the jurisdiction for writes, signs what an earlier writer sequenced but did not sign, and sequences.
+    async fn live(
+        &self,
+        passed: Passed,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<(), SequenceError> {
+        let Passed { mut frontier, published, durable, evidence } = passed;
+        let jurisdiction = &self.log.jurisdiction;
+        let missing = &evidence.missing;
+        tracing::info!(%jurisdiction, ?missing, "the log gate is passed");
+        if self.lane.evidence.load().is_none() {
+            self.lane.evidence.store(Some(Arc::new(evidence)));
+        }
+        let signed = published.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        if published.is_some() {
+            self.lane.latest.send_replace(published);
+        }
+        self.lane.state.send_replace(LogState::Live);
+        tracing::info!(%jurisdiction, size = frontier.size(), "the log is live");
+        if frontier.size() > signed {
+            let mut session = self.pool.session().await?;
             self.publish(&mut session, &frontier, durable).await?;
         }
-        Ok(frontier)
+        self.complete_evidence();
+        self.sequence(&mut frontier, stopped).await
     }
 
-    async fn rebuild(&self, session: &mut Session) -> Result<(Frontier, bool), SequenceError> {
-        let tx = session.begin().await?;
-        let head = store::lock_head(&tx, &self.log)
-            .await?
-            .ok_or_else(|| SequenceError::Refused("the log's head row is missing".to_owned()))?;
-        tx.rollback().await?;
-        let frontier = self.frontier_at(session, head.size).await?;
-        if frontier.root().as_slice() != head.root.as_slice() {
-            return Err(SequenceError::Refused(format!(
-                "the ledger's own rows do not give the head's root at size {}",
-                head.size
-            )));
-        }
-        Ok((frontier, head.writer_epoch == self.epoch))
+    /// Adds the epoch's first checkpoint to the evidence of the epoch's first passage.
+    fn complete_evidence(&self) {
+        let kept = self.lane.evidence.load_full();
+        let Some(kept) = kept.filter(|kept| kept.checkpoint.is_none()) else { return };
+        let first = self.lane.latest.borrow().clone().filter(|first| first.size == kept.size);
+        let checkpoint = first.map(|first| first.note.to_string());
+        let evidence = GateEvidence { checkpoint, ..GateEvidence::clone(&kept) };
+        evidence.tell();
+        self.lane.evidence.store(Some(Arc::new(evidence)));
     }
 
-    /// The frontier at `size`, from stored leaves and subtrees.
-    async fn frontier_at(&self, session: &Session, size: u64) -> Result<Frontier, SequenceError> {
-        let wanted = Frontier::subtrees(size);
-        let found = log_rows::subtrees(
-            session,
-            self.log.jurisdiction.as_str(),
-            self.log.log_epoch,
-            &wanted,
-        )
-        .await?;
-        let hashes = wanted.iter().filter_map(|subtree| found.get(subtree).copied()).collect();
-        Frontier::from_subtrees(size, hashes).map_err(|_missing| {
-            SequenceError::Refused(format!("the ledger lacks rows of the log below size {size}"))
-        })
-    }
-
-    async fn judge(
-        &self,
-        session: &mut Session,
-        frontier: &Frontier,
-        same_epoch: bool,
-    ) -> Result<(), SequenceError> {
-        let own = store::latest_checkpoint(session, &self.log).await?;
-        let never_signed = own.is_none();
-        let mut heard = Vec::new();
-        let mut silent = Vec::new();
-        if let Some((_, note)) = own {
-            let holding = self.holding(session, frontier, "the ledger itself", &note).await?;
-            if holding.our_root != Some(holding.root) {
-                heard.push(holding);
-            }
-        }
-        for (name, answer) in self.place.holders.ask().await {
-            match answer {
-                Answer::Checkpoint(note) => {
-                    heard.push(self.holding(session, frontier, &name, &note).await?);
-                }
-                Answer::Nothing => {}
-                Answer::Silent => silent.push(name),
-            }
-        }
-        let first_epoch = self.epoch == FIRST_EPOCH;
-        match gate::judge(&Facts { same_epoch, never_signed, first_epoch, heard, silent }) {
-            Verdict::Sign { missing } => {
-                tracing::info!(jurisdiction = %self.log.jurisdiction, ?missing, "the log gate is passed");
-                Ok(())
-            }
-            Verdict::Wait { missing } => Err(SequenceError::TooFewHolders(missing)),
-            Verdict::Refuse { reason } => Err(SequenceError::Refused(reason)),
-        }
-    }
-
-    /// A note that does not open under our key cannot have been signed by us: the log has forked or the
-    /// holder is broken, and either way a person has to look.
-    async fn holding(
-        &self,
-        session: &Session,
-        frontier: &Frontier,
-        holder: &str,
-        note: &str,
-    ) -> Result<Holding, SequenceError> {
-        let checkpoint = self.place.signer.open(note).ok_or_else(|| {
-            SequenceError::Refused(format!("{holder} holds a checkpoint that our key did not sign"))
-        })?;
-        let our_root = if checkpoint.size <= frontier.size() {
-            Some(self.frontier_at(session, checkpoint.size).await?.root())
-        } else {
-            None
-        };
-        Ok(Holding {
-            holder: holder.to_owned(),
-            size: checkpoint.size,
-            root: checkpoint.root,
-            our_root,
-        })
-    }
-
-    fn assert_epoch(&self, open: bool) -> Result<(), SequenceError> {
-        if open { Ok(()) } else { Err(SequenceError::Fenced(self.epoch)) }
+    pub(super) fn assert_epoch(&self, open: bool) -> Result<(), SequenceError> {
+        if open { Ok(()) } else { Err(SequenceError::Fenced(self.terms.epoch)) }
     }
 
     /// Sequences batches until stopped or until anything goes wrong.
     async fn sequence(
         &self,
-        mut frontier: Frontier,
+        frontier: &mut Frontier,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), SequenceError> {
-        loop {
+        while !*stopped.borrow_and_update() {
             let mut session = self.pool.session().await?;
-            while store::has_pending(&session, &self.log).await? {
-                self.batch(&mut session, &mut frontier).await?;
+            if store::has_pending(&session, &self.log).await? {
+                self.batch(&mut session, frontier).await?;
+                continue;
             }
             drop(session);
-            if *stopped.borrow_and_update() {
-                return Ok(());
-            }
             tokio::select! {
                 () = self.lane.wake.notified() => {
-                    tokio::time::sleep(Duration::from_millis(GATHER_MS)).await;
+                    let gather = Duration::from_millis(GATHER_MS);
+                    let _stopping = tokio::time::timeout(gather, stopped.changed()).await;
                 }
                 () = tokio::time::sleep(Duration::from_millis(IDLE_POLL_MS)) => {}
                 _changed = stopped.changed() => {}
             }
         }
+        Ok(())
     }
 
     /// One batch: transaction A, signature, transaction B.
@@ -252,9 +194,10 @@ impl Sequencer {
     ) -> Result<(), SequenceError> {
         let started = tokio::time::Instant::now();
         let tx = session.begin().await?;
-        self.assert_epoch(store::epoch_is_open(&tx, self.epoch).await?)?;
+        self.assert_epoch(store::epoch_is_open(&tx, self.terms.epoch).await?)?;
         let head = store::lock_head(&tx, &self.log).await?;
-        let mine = head.is_some_and(|h| h.size == frontier.size() && h.writer_epoch == self.epoch);
+        let mine =
+            head.is_some_and(|h| h.size == frontier.size() && h.writer_epoch == self.terms.epoch);
         self.assert_epoch(mine)?;
         let pending = store::take_pending(&tx, &self.log, BATCH_MAX_LEAVES).await?;
         let placed: Vec<Placed> = (frontier.size()..)
@@ -267,7 +210,8 @@ impl Sequencer {
         let mut next = frontier.clone();
         let nodes = node::append(&mut next, placed.iter().map(|leaf| leaf.hash));
         let root = next.root();
-        store::append(&tx, &self.log, &placed, &nodes, next.size(), &root, self.epoch).await?;
+        store::append(&tx, &self.log, &placed, &nodes, next.size(), &root, self.terms.epoch)
+            .await?;
         let durable = tx.commit(commit_deadline()).await?;
         *frontier = next;
         self.publish(session, frontier, durable).await?;
@@ -289,7 +233,7 @@ impl Sequencer {
         let (size, root) = (frontier.size(), frontier.root());
         let note = self.place.signer.sign(size, root, durable)?;
         let tx = session.begin().await?;
-        self.assert_epoch(store::epoch_is_open(&tx, self.epoch).await?)?;
+        self.assert_epoch(store::epoch_is_open(&tx, self.terms.epoch).await?)?;
         store::insert_checkpoint(&tx, &self.log, size, &note).await?;
         tx.commit(commit_deadline()).await?;
         self.lane.latest.send_replace(Some(PublishedCheckpoint { size, root, note: note.into() }));
@@ -328,7 +272,7 @@ async fn beat(pool: &Pool, names: &[&str], epoch: Epoch) -> Result<(), SequenceE
     Ok(())
 }
 
-fn commit_deadline() -> Duration {
+pub(super) fn commit_deadline() -> Duration {
     Duration::from_millis(COMMIT_DEADLINE_MS)
 }
 

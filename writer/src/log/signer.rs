@@ -72,6 +72,11 @@ impl LogSigner {
         self.log_epoch
     }
 
+    /// The log's origin.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Signs the tree head. The [`Durable`] is the proof that the tree is on disk in two regions.
     pub(crate) fn sign(
         &self,

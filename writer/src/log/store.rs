@@ -7,7 +7,7 @@ use domicile_core::epoch::Epoch;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::log::Hash;
 use domicile_core::log::node::Node;
-use domicile_postgres::{Error, Session, Tx};
+use domicile_postgres::{Error, Row, Session, Tx};
 use uuid::Uuid;
 
 /// Which log: the jurisdiction and the log's own epoch (a new one only after a fork).
@@ -18,7 +18,7 @@ pub(crate) struct LogId {
 }
 
 /// The head row: what the last sequencing transaction left behind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) size: u64,
     pub(crate) root: Vec<u8>,
@@ -42,6 +42,8 @@ pub(crate) struct Placed {
     pub(crate) pending: Pending,
 }
 
+const HEAD: &str =
+    "SELECT size, root, writer_epoch FROM log.head WHERE jurisdiction = $1 AND log_epoch = $2";
 const EPOCH_IS_MINE: &str = "(SELECT max(epoch) FROM ledger.epoch) =";
 
 /// True when `epoch` is the newest opened one: a plain read, no lock.
@@ -51,35 +53,26 @@ pub(crate) async fn epoch_is_open(tx: &Tx<'_>, epoch: Epoch) -> Result<bool, Err
     Ok(row.is_some())
 }
 
-/// Makes sure the head row exists, so that it can be locked.
-pub(crate) async fn ensure_head(tx: &Tx<'_>, log: &LogId, root: &Hash) -> Result<(), Error> {
-    tx.execute(
-        "INSERT INTO log.head (jurisdiction, log_epoch, size, root, writer_epoch) \
-         VALUES ($1, $2, 0, $3, 0) ON CONFLICT DO NOTHING",
-        &[&log.jurisdiction.as_str(), &log.log_epoch, &root.as_slice()],
-    )
-    .await?;
-    Ok(())
-}
-
 /// Locks and reads the head row. One sequencer holds it per log, so nothing else waits on it.
 pub(crate) async fn lock_head(tx: &Tx<'_>, log: &LogId) -> Result<Option<Head>, Error> {
-    let row = tx
-        .query_opt(
-            "SELECT size, root, writer_epoch FROM log.head \
-             WHERE jurisdiction = $1 AND log_epoch = $2 FOR UPDATE",
-            &[&log.jurisdiction.as_str(), &log.log_epoch],
-        )
-        .await?;
-    row.map(|row| {
-        Ok(Head {
-            size: unsigned(row.try_get::<_, i64>(0)?),
-            root: row.try_get(1)?,
-            writer_epoch: Epoch(unsigned(row.try_get::<_, i64>(2)?)),
-        })
+    let lock = format!("{HEAD} FOR UPDATE");
+    let row = tx.query_opt(&lock, &[&log.jurisdiction.as_str(), &log.log_epoch]).await?;
+    row.as_ref().map(head_of).transpose()
+}
+
+/// Reads the head row; `None` before the log's first claim.
+pub(crate) async fn head(session: &Session, log: &LogId) -> Result<Option<Head>, Error> {
+    let row = session.query_opt(HEAD, &[&log.jurisdiction.as_str(), &log.log_epoch]).await?;
+    row.as_ref().map(head_of).transpose()
+}
+
+fn head_of(row: &Row) -> Result<Head, Error> {
+    let decode = |source| Error::decode("read the log head", source);
+    Ok(Head {
+        size: unsigned(row.try_get(0).map_err(decode)?),
+        root: row.try_get(1).map_err(decode)?,
+        writer_epoch: Epoch(unsigned(row.try_get(2).map_err(decode)?)),
     })
-    .transpose()
-    .map_err(|source| Error::decode("read the log head", source))
 }
 
 /// True when the outbox holds a leaf for the log: cheap enough to ask often.
@@ -172,13 +165,23 @@ pub(crate) async fn append(
     Ok(())
 }
 
-/// Records that this epoch's writer speaks for the log now, even when nothing was pending.
-pub(crate) async fn claim_head(tx: &Tx<'_>, log: &LogId, epoch: Epoch) -> Result<u64, Error> {
-    tx.execute(
-        "UPDATE log.head SET writer_epoch = $3 WHERE jurisdiction = $1 AND log_epoch = $2",
-        &[&log.jurisdiction.as_str(), &log.log_epoch, &signed(epoch.0)],
-    )
-    .await
+/// Records that this epoch's writer speaks for the log now, if the head is as it was judged and the epoch is open.
+pub(crate) async fn claim_head(
+    tx: &Tx<'_>,
+    log: &LogId,
+    size: u64,
+    root: &Hash,
+    epoch: Epoch,
+) -> Result<u64, Error> {
+    let claim = format!(
+        "INSERT INTO log.head AS h (jurisdiction, log_epoch, size, root, writer_epoch) \
+         SELECT $1, $2, $3, $4, $5::bigint WHERE {EPOCH_IS_MINE} $5 \
+         ON CONFLICT (jurisdiction, log_epoch) DO UPDATE SET writer_epoch = excluded.writer_epoch \
+         WHERE h.size = excluded.size AND h.root = excluded.root"
+    );
+    let of = log.jurisdiction.as_str();
+    let (size, epoch) = (signed(size), signed(epoch.0));
+    tx.execute(&claim, &[&of, &log.log_epoch, &size, &root.as_slice(), &epoch]).await
 }
 
 /// Publishes a signed checkpoint (transaction B). Ed25519 is deterministic, so a repeat is the same row.

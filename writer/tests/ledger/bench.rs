@@ -24,14 +24,16 @@ use domicile_service::peer::{Peer, PeerIdentity, Role};
 use domicile_service::testing::TestCa;
 use domicile_service::token::{TokenAlgorithm, TokenKeys, TokenSigner, TokenVerifier};
 use domicile_topology::Topology;
+use domicile_topology::record::Beginning;
 use domicile_writer::engine::{Engine, EngineParts};
 use domicile_writer::http;
 use domicile_writer::keys::Keys;
-use domicile_writer::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks};
+use domicile_writer::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
 use domicile_writer::service::Service;
 use http_body_util::BodyExt;
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -52,7 +54,7 @@ pub(crate) struct Bench {
     pub(crate) drain: Drain,
     pub(crate) keys: Vec<VerifierKey>,
     service: Arc<Service>,
-    _logs: LogTasks,
+    logs: Option<LogTasks>,
     _ca: TestCa,
 }
 
@@ -119,7 +121,13 @@ impl Bench {
             places.push(LogPlace { jurisdiction: j(code), signer, holders });
             keys.push(key.verifier().clone());
         }
-        let (log, logs) = log::start(LogSettings { pool: pool.clone(), epoch: Epoch(1), places });
+        let terms = Terms {
+            epoch: Epoch(1),
+            beginning: Beginning::First,
+            waived: BTreeSet::new(),
+            clock: clock.clone(),
+        };
+        let (log, logs) = log::start(LogSettings { pool: pool.clone(), terms, places });
         let topology = Known { value: Arc::new(Topology::parse(EXAMPLE).unwrap()), revision: None };
         let (_sender, topology) = watch::channel(Some(topology));
         let master = MasterKey::new("m1", ids.bytes()).unwrap();
@@ -142,8 +150,8 @@ impl Bench {
         let service = Arc::new(Service::new(verifier, drain.clone()));
         service.serve(engine.clone());
         let app = http::app(&service, &Readiness::new(drain.clone()), &cluster);
-        let bench =
-            Self { server, admin, clock, engine, app, drain, keys, service, _logs: logs, _ca: ca };
+        let logs = Some(logs);
+        let bench = Self { server, admin, clock, engine, app, drain, keys, service, logs, _ca: ca };
         bench.logs_are_live().await;
         bench
     }
@@ -160,7 +168,18 @@ impl Bench {
 
     /// Takes the engine away, as when the record names another region.
     pub(crate) fn stand_by(&self) {
-        self.service.pause();
+        self.service.pause(false);
+    }
+
+    /// Begins to close, as when the record says that the writer is about to move.
+    pub(crate) fn close(&self) {
+        self.service.pause(true);
+        self.engine.close();
+    }
+
+    /// Stops the sequencers.
+    pub(crate) async fn stop_logs(&mut self) {
+        self.logs.take().expect("the sequencers run").stop().await;
     }
 
     /// A token of this writer's signing key with claims of one's own.

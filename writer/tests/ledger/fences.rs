@@ -106,6 +106,33 @@ async fn a_writer_that_stands_by_or_leaves_takes_nothing() {
 }
 
 #[tokio::test]
+async fn a_closing_writer_gives_back_what_waits_for_a_checkpoint_and_finishes_the_rest() {
+    let mut bench = Bench::new().await;
+    let operator = bench.operator("acme").await;
+    let player = operator.session(&bench, "p1", "MT", "hilo-dice").await;
+    let view = player.get(&bench).await.expect(200);
+    bench.stop_logs().await;
+    let (round, commitment) = operator.round(&bench, "open", &["MT"]).await;
+    let mut bet = Player::order(&view, 1_000_000);
+    bet["commitment"] = json!(commitment);
+    bet["checkpoint_size"] = json!(null);
+    let bets = format!("/v1/rounds/{round}/bets");
+    let closing = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        bench.close();
+        std::time::Instant::now()
+    };
+    let (waited, closed) = tokio::join!(player.post(&bench, &bets, "k", &bet), closing);
+    assert_eq!((waited.status, waited.code()), (503, "writer-draining".into()));
+    assert_eq!(waited.headers["domicile-epoch"], "1");
+    assert!(closed.elapsed() < Duration::from_millis(500), "it was not told at once");
+    assert_eq!(bench.count("SELECT count(*) FROM ledger.bet").await, 0);
+    let refused = player.get(&bench).await;
+    assert_eq!((refused.status, refused.code()), (503, "writer-draining".into()));
+    assert!(!refused.headers.contains_key("domicile-epoch"), "no engine has seen it");
+}
+
+#[tokio::test]
 async fn tokens_of_no_session_and_of_other_places_are_refused() {
     let bench = Bench::new().await;
     bench.operator("acme").await;
