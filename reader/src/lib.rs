@@ -8,14 +8,17 @@
 pub mod access;
 pub mod auditor;
 pub mod config;
+pub mod evidence;
 pub mod freshness;
 mod handlers;
 mod problem;
 pub mod proofs;
 mod readiness;
+pub mod round_reads;
 pub mod routes;
 pub mod state;
 pub mod store;
+pub mod tiles;
 
 mod start;
 

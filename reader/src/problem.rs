@@ -10,8 +10,12 @@ const RETRY_AFTER_S: u64 = 1;
 /// The replica's database failed.
 #[expect(clippy::needless_pass_by_value, reason = "taken as `map_err` gives it")]
 pub(crate) fn database(error: domicile_postgres::Error) -> Problem {
-    let cause = std::error::Error::source(&error).map(ToString::to_string);
-    tracing::warn!(%error, cause, "the replica cannot be read");
+    unreadable(&error)
+}
+
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let cause = error.source().map(ToString::to_string);
+    tracing::warn!(error, cause, "the replica cannot be read");
     Problem::new(Code::Database).retry_after_s(RETRY_AFTER_S)
 }
 
@@ -23,6 +27,7 @@ pub(crate) fn proof(failure: ProofFailure) -> Problem {
             Problem::new(Code::ProofNotReady).retry_after_s(RETRY_AFTER_S)
         }
         ProofFailure::Database(error) => database(error),
+        ProofFailure::Unread(cause) => unreadable(&cause),
         ProofFailure::Contradiction(reason) => {
             tracing::error!(reason, "a proof made from the replica does not hold");
             Code::ReplicaUnverified.into()

@@ -4,19 +4,19 @@
 //! that could differ the next time it is made: the same round gives the same bytes for ever.
 
 use crate::auditor::VerifiedHead;
-use crate::store::{LogId, Store, StoredBet, StoredCheckpoint};
+use crate::evidence::{Evidence, Opened};
+use crate::round_reads::Unread;
+use crate::store::{StoredBet, StoredEntry};
 use domicile_core::bundle::{
     BetInclusion, Bundle, BundleFormat, Entry, Opening, OpeningFormat, RoundKind,
 };
-use domicile_core::checkpoint::Checkpoint;
 use domicile_core::ids::RoundId;
 use domicile_core::leaf::Leaf;
-use domicile_core::log::proof::{HashSource, ProofError, ProofPlan, verify_inclusion};
-use domicile_core::log::{Hash, Subtree, leaf_hash};
+use domicile_core::log::proof::{ProofError, ProofPlan, verify_inclusion};
+use domicile_core::log::{Hash, leaf_hash};
 use domicile_core::money::Micro;
-use domicile_core::note::VerifierKey;
 use domicile_core::tlog_proof::TlogProof;
-use std::collections::HashMap;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Bets of one round whose inclusion is proven here, at most.
@@ -28,6 +28,9 @@ pub enum ProofFailure {
     /// The replica cannot be read now.
     #[error("the replica cannot be read")]
     Database(#[from] domicile_postgres::Error),
+    /// The round cannot be read now.
+    #[error("the round cannot be read")]
+    Unread(#[from] Unread),
     /// The log holds nothing about the round here.
     #[error("no such round")]
     Absent,
@@ -55,51 +58,57 @@ pub struct MadeBundle {
 
 /// Makes proofs of one log.
 pub struct Prover<'a> {
-    store: &'a Store,
-    log: &'a LogId,
-    key: &'a VerifierKey,
+    evidence: &'a Evidence,
     head: &'a VerifiedHead,
 }
 
 impl<'a> Prover<'a> {
     /// Proves against checkpoints at or below the verified `head`.
-    pub fn new(
-        store: &'a Store,
-        log: &'a LogId,
-        key: &'a VerifierKey,
-        head: &'a VerifiedHead,
-    ) -> Self {
-        Self { store, log, key, head }
+    pub fn new(evidence: &'a Evidence, head: &'a VerifiedHead) -> Self {
+        Self { evidence, head }
     }
 
     /// The public bundle of a round or a play.
     pub async fn bundle(&self, round: RoundId) -> Result<MadeBundle, ProofFailure> {
-        let subjects = self.store.subjects(self.log, round).await?;
-        let first = subjects.first().ok_or(ProofFailure::Absent)?;
-        let mut indices: Vec<u64> = subjects.iter().map(|(_, index)| *index).collect();
-        let kind = if first.0 == "play" { RoundKind::Play } else { RoundKind::Round };
-        let ended = subjects.iter().any(|(kind, _)| kind != "round-commit");
-        if kind == RoundKind::Play {
-            let play = self.entry(first.1).await?;
-            indices.insert(0, commit_index(&play)?);
-        }
-        let last = indices.last().copied().ok_or(ProofFailure::Absent)?;
-        let (checkpoint, stored) = self.covering(last).await?;
-        let mut entries = Vec::with_capacity(indices.len());
-        for index in indices {
-            let leaf = self.entry(index).await?;
-            let proof = self.inclusion(index, &leaf, &checkpoint, &stored.note).await?;
-            entries.push(Entry { leaf, proof });
+        let stored = self.evidence.rounds.entries(round).await?;
+        let last = stored.last().ok_or(ProofFailure::Absent)?;
+        let covering = last.checkpoint.clone().filter(|stored| stored.size <= self.head.size);
+        let covering = covering.ok_or(ProofFailure::NotCovered(last.index))?;
+        let opened = self.evidence.open(covering)?;
+        let ended = stored.iter().any(|entry| entry.kind != "round-commit");
+        let mut leaves: Vec<(u64, Arc<str>)> = Vec::with_capacity(stored.len() + 1);
+        let mut kind = RoundKind::Round;
+        for StoredEntry { kind: leaf_kind, index, entry, .. } in stored {
+            let entry = entry.ok_or(ProofFailure::NotCovered(index))?;
+            if leaf_kind == "play" {
+                kind = RoundKind::Play;
+                let commit = commit_index(&entry)?;
+                leaves.push((commit, self.evidence.commit(commit).await?));
+            }
+            leaves.push((index, entry.into()));
         }
         let bundle = Bundle {
             format: BundleFormat::V1,
             kind,
-            jurisdiction: self.log.jurisdiction.clone(),
+            jurisdiction: self.evidence.log.jurisdiction.clone(),
             round,
-            origin: self.key.name().to_owned(),
-            entries,
+            origin: self.evidence.key.name().to_owned(),
+            entries: self.entries(&leaves, &opened).await?,
         };
-        Ok(MadeBundle { bundle, ended, size: checkpoint.size })
+        Ok(MadeBundle { bundle, ended, size: opened.checkpoint.size })
+    }
+
+    async fn entries(
+        &self,
+        leaves: &[(u64, Arc<str>)],
+        opened: &Opened,
+    ) -> Result<Vec<Entry>, ProofFailure> {
+        let mut entries = Vec::with_capacity(leaves.len());
+        for (index, leaf) in leaves {
+            let proof = self.inclusion(*index, leaf, opened).await?;
+            entries.push(Entry { leaf: String::from(&**leaf), proof });
+        }
+        Ok(entries)
     }
 
     /// The opening of a bet: its private record, and how it hangs together with the round's bundle.
@@ -108,9 +117,9 @@ impl<'a> Prover<'a> {
         if !made.ended {
             return Err(ProofFailure::NotEnded);
         }
-        let named = self
-            .store
-            .checkpoint_at(self.log, bet.checkpoint_size)
+        let Evidence { store, log, .. } = self.evidence;
+        let named = store
+            .checkpoint_at(log, bet.checkpoint_size)
             .await?
             .ok_or(ProofFailure::NotCovered(bet.checkpoint_size))?;
         let consistency = self.consistency(bet.checkpoint_size, made.size).await?;
@@ -120,7 +129,7 @@ impl<'a> Prover<'a> {
         };
         Ok(Opening {
             format: OpeningFormat::V1,
-            jurisdiction: self.log.jurisdiction.clone(),
+            jurisdiction: log.jurisdiction.clone(),
             round: bet.round,
             bet: bet.id,
             record: bet.record.clone(),
@@ -133,7 +142,7 @@ impl<'a> Prover<'a> {
         })
     }
 
-    /// Hashes that prove that the tree of `new_size` leaves begins with the tree of `old_size`.
+    /// Hashes that prove that the tree of `new_size` leaves begins with the tree of `old_size` leaves.
     pub async fn consistency(
         &self,
         old_size: u64,
@@ -144,22 +153,11 @@ impl<'a> Prover<'a> {
     }
 
     /// The smallest published checkpoint that covers leaf `index`, if it is verified here.
-    pub async fn covering(
-        &self,
-        index: u64,
-    ) -> Result<(Checkpoint, StoredCheckpoint), ProofFailure> {
-        let stored = self
-            .store
-            .checkpoint_covering(self.log, index)
-            .await?
-            .filter(|stored| stored.size <= self.head.size)
-            .ok_or(ProofFailure::NotCovered(index))?;
-        let checkpoint = Checkpoint::open(&stored.note, std::slice::from_ref(self.key))
-            .map_err(|cause| ProofFailure::Contradiction(cause.to_string()))?;
-        if checkpoint.size != stored.size {
-            return Err(ProofFailure::Contradiction("a checkpoint states another size".to_owned()));
-        }
-        Ok((checkpoint, stored))
+    pub async fn covering(&self, index: u64) -> Result<Arc<Opened>, ProofFailure> {
+        let Evidence { store, log, .. } = self.evidence;
+        let stored = store.checkpoint_covering(log, index).await?;
+        let stored = stored.filter(|stored| stored.size <= self.head.size);
+        self.evidence.open(stored.ok_or(ProofFailure::NotCovered(index))?)
     }
 
     /// The text of a `.tlog-proof` for leaf `index`, verified against the checkpoint's root.
@@ -167,33 +165,30 @@ impl<'a> Prover<'a> {
         &self,
         index: u64,
         leaf: &str,
-        checkpoint: &Checkpoint,
-        note: &str,
+        Opened { checkpoint, note }: &Opened,
     ) -> Result<String, ProofFailure> {
         let plan = ProofPlan::inclusion(index, checkpoint.size).map_err(contradiction)?;
         let path = self.assemble(&plan).await?;
         let hash = leaf_hash(leaf.as_bytes());
-        verify_inclusion(index, checkpoint.size, &hash, &path, &checkpoint.root)
-            .map_err(contradiction)?;
-        Ok(TlogProof { extra: None, index, path, checkpoint: note.to_owned() }.encode())
-    }
-
-    /// The exact text of leaf `index`.
-    pub async fn entry(&self, index: u64) -> Result<String, ProofFailure> {
-        let leaves = self.store.leaves(self.log, index, index.saturating_add(1)).await?;
-        let leaf = leaves.into_iter().next().ok_or(ProofFailure::NotCovered(index))?;
-        String::from_utf8(leaf.entry)
-            .map_err(|_not_text| ProofFailure::Contradiction(format!("leaf {index} is not text")))
+        verify_inclusion(index, checkpoint.size, &hash, &path, &checkpoint.root).map_err(
+            |cause| {
+                // The rows may have been read from a replica that was rebuilt since.
+                self.evidence.forget();
+                contradiction(cause)
+            },
+        )?;
+        Ok(TlogProof { extra: None, index, path, checkpoint: note.clone() }.encode())
     }
 
     async fn assemble(&self, plan: &ProofPlan) -> Result<Vec<Hash>, ProofFailure> {
-        let wanted: Vec<Subtree> = plan.subtrees().collect();
-        let mut found = Found(self.store.subtrees(self.log, &wanted).await?);
-        plan.assemble(&mut found)
+        let held = self.evidence.tiles.holding(plan.subtrees(), self.head.size).await?;
+        plan.assemble(&mut &held)
+            .map_err(|missing| ProofFailure::Contradiction(missing.to_string()))
     }
 
     async fn bet_inclusion(&self, bet: &StoredBet) -> Result<BetInclusion, ProofFailure> {
-        let bets = self.store.record_commitments(&self.log.jurisdiction, bet.round).await?;
+        let Evidence { store, log, .. } = self.evidence;
+        let bets = store.record_commitments(&log.jurisdiction, bet.round).await?;
         let count = bets.len();
         let index = bets.iter().position(|(id, _)| *id == bet.id);
         let index = index.filter(|_| count <= BETS_PER_ROUND_MAX).ok_or_else(|| {
@@ -208,20 +203,6 @@ impl<'a> Prover<'a> {
         let plan = ProofPlan::inclusion(index, count).map_err(contradiction)?;
         let path = plan.assemble(&mut leaves.as_slice()).map_err(contradiction)?;
         Ok(BetInclusion { index, count, path })
-    }
-}
-
-/// Subtrees fetched before a proof is assembled.
-struct Found(HashMap<Subtree, Hash>);
-
-impl HashSource for Found {
-    type Error = ProofFailure;
-
-    fn subtree(&mut self, subtree: Subtree) -> Result<Hash, ProofFailure> {
-        self.0
-            .get(&subtree)
-            .copied()
-            .ok_or_else(|| ProofFailure::Contradiction(format!("rows of {subtree:?} are missing")))
     }
 }
 

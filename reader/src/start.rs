@@ -3,6 +3,7 @@
 use crate::access::Access;
 use crate::auditor::Auditor;
 use crate::config::ReaderConfig;
+use crate::evidence::Evidence;
 use crate::freshness;
 use crate::readiness;
 use crate::routes::routes;
@@ -105,7 +106,7 @@ fn build(
     let audit_dir = folder.join(&config.audit_dir);
     std::fs::create_dir_all(&audit_dir)
         .with_context(|| format!("cannot make {}", audit_dir.display()))?;
-    let logs = logs(topology, node, &own_store, &audit_dir)?;
+    let logs = logs(topology, node, &store, &own_store, &audit_dir)?;
     let served: Vec<Jurisdiction> = logs.keys().cloned().collect();
     let verifier =
         TokenVerifier::new(config.cluster.clone(), Arc::new(SystemClock), token_keys(topology)?);
@@ -138,6 +139,7 @@ fn pool(
 fn logs(
     topology: &Topology,
     node: &ReaderNode,
+    proofs: &Store,
     store: &Store,
     audit_dir: &Path,
 ) -> anyhow::Result<BTreeMap<Jurisdiction, Log>> {
@@ -160,8 +162,7 @@ fn logs(
         let (freshness, beats) = freshness::follow(store.clone(), jurisdiction.clone());
         tasks::spawn("freshness", beats);
         let log = Log {
-            id,
-            key,
+            evidence: Evidence::new(proofs.clone(), id, key),
             audit,
             freshness,
             lag_limit_ms: policy.lag_limit_ms,

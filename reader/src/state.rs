@@ -2,12 +2,12 @@
 
 use crate::access::Access;
 use crate::auditor::{Audit, VerifiedHead};
+use crate::evidence::Evidence;
 use crate::freshness::Freshness;
-use crate::store::{LogId, Store};
+use crate::store::Store;
 use bytes::Bytes;
 use domicile_core::error::Code;
 use domicile_core::ids::{Jurisdiction, NodeId, RoundId};
-use domicile_core::note::VerifierKey;
 use domicile_service::problem::Problem;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -23,10 +23,8 @@ const BUNDLE_CACHE_EXPECTED: usize = 16_384;
 
 /// One jurisdiction's log as served here.
 pub struct Log {
-    /// Its rows.
-    pub id: LogId,
-    /// The pinned key; its name is the origin.
-    pub key: VerifierKey,
+    /// Its rows and its key.
+    pub evidence: Evidence,
     /// What the auditor has verified.
     pub audit: watch::Receiver<Audit>,
     /// How far behind the rows are.

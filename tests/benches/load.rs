@@ -4,6 +4,10 @@ use crate::wire::{Answer, Connection, Target};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+/// How long connecting and the last answers may take beyond a run's own time.
+const BEYOND: Duration = Duration::from_secs(15);
 
 /// What one caller sends, and what it makes of the answers.
 pub(crate) trait Caller: Send + 'static {
@@ -43,17 +47,23 @@ impl Run {
     }
 }
 
-/// Runs the callers for `time` and hands them back.
+/// Runs the callers for `time` and hands them back. Ends within a bounded time, or not at all (a panic).
 pub(crate) async fn run<C: Caller>(
     target: &Target,
     callers: Vec<C>,
     time: Duration,
 ) -> (Run, Vec<C>) {
+    tokio::time::timeout(time + BEYOND, unbounded(target, callers, time))
+        .await
+        .unwrap_or_else(|_late| panic!("NOT RUN: callers still wait {BEYOND:?} after the run"))
+}
+
+async fn unbounded<C: Caller>(target: &Target, callers: Vec<C>, time: Duration) -> (Run, Vec<C>) {
     let start = Arc::new(Barrier::new(callers.len() + 1));
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     for mut caller in callers {
         let (target, start) = (target.clone(), Arc::clone(&start));
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             let mut connection = target.open().await;
             if let Some(request) = caller.opening() {
                 caller.answer(&connection.exchange(&request).await);
@@ -61,13 +71,19 @@ pub(crate) async fn run<C: Caller>(
             start.wait().await;
             let (latencies, last) = call(&mut caller, connection, Instant::now() + time).await;
             (caller, latencies, last)
-        }));
+        });
     }
-    start.wait().await;
-    let started = Instant::now();
+    let started = tokio::select! {
+        _ = start.wait() => Instant::now(),
+        Some(early) = tasks.join_next() => {
+            let cause = early.err().expect("no caller ends before the start");
+            std::panic::resume_unwind(cause.into_panic());
+        }
+    };
     let (mut callers, mut latencies, mut end) = (Vec::new(), Vec::new(), started);
-    for task in tasks {
-        let (caller, of_one, last) = task.await.expect("a caller");
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.unwrap_or_else(|cause| std::panic::resume_unwind(cause.into_panic()));
+        let (caller, of_one, last) = ended;
         callers.push(caller);
         latencies.extend(of_one);
         end = end.max(last);

@@ -29,8 +29,18 @@ mod scene;
 mod tokens;
 mod wire;
 
+use futures_util::FutureExt;
 use report::Report;
 use scene::Scene;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+/// How long the cluster may take to stand.
+const SCENE_WITHIN: Duration = Duration::from_mins(2);
+/// How long the section of the writer may take.
+const WRITER_WITHIN: Duration = Duration::from_mins(4);
+/// How long each section of proofs may take.
+const PROOFS_WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::main]
 async fn main() {
@@ -40,15 +50,42 @@ async fn main() {
     let chosen = |section: &str| wanted.is_empty() || wanted.iter().any(|word| word == section);
     println!("bench: starting a cluster of release builds");
     let mut report = Report::new();
-    let mut scene = Scene::set().await;
+    let mut scene =
+        tokio::time::timeout(SCENE_WITHIN, Scene::set()).await.expect("the cluster stands");
     // The proofs that are read later are of rounds settled here.
-    rounds::measure(&mut scene, &mut report, chosen("writer")).await;
+    let writer = rounds::measure(&mut scene, &mut report, chosen("writer"));
+    let mut missing = vec![section("writer", WRITER_WITHIN, writer).await];
     if chosen("reader") {
-        proofs::at_the_reader(&scene, &mut report).await;
+        let reader = proofs::at_the_reader(&scene, &mut report);
+        missing.push(section("reader", PROOFS_WITHIN, reader).await);
     }
     if chosen("router") {
-        proofs::through_the_router(&scene, &mut report).await;
+        let router = proofs::through_the_router(&scene, &mut report);
+        missing.push(section("router", PROOFS_WITHIN, router).await);
     }
     drop(scene);
+    for reason in missing.iter().flatten() {
+        report.note(reason.clone());
+    }
     report.finish();
+    assert!(missing.iter().all(Option::is_none), "a section is NOT RUN");
+}
+
+/// Runs a section to its end or its limit; why it is NOT RUN, if so. The others go on.
+async fn section(
+    name: &str,
+    within: Duration,
+    measuring: impl Future<Output = ()>,
+) -> Option<String> {
+    let measuring = AssertUnwindSafe(measuring).catch_unwind();
+    let reason = match tokio::time::timeout(within, measuring).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+        }
+        Err(_elapsed) => format!("not done after {} s", within.as_secs()),
+    };
+    println!("  {name}: NOT RUN: {reason}");
+    Some(format!("{name}: NOT RUN: {reason}"))
 }

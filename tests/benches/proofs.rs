@@ -17,6 +17,8 @@ use tokio_postgres::Client;
 
 const RUNS: usize = 3;
 const RUN_TIME: Duration = Duration::from_secs(2);
+/// How long making the proofs that are asked for again and again may take.
+const WARM_WITHIN: Duration = Duration::from_secs(20);
 /// Connections to the reader and of pgbench.
 const READER_CALLERS: usize = 16;
 /// Connections to the proxies.
@@ -30,16 +32,19 @@ const SECRET: &str = "a-secret-of-this-benchmark-alone";
 pub(crate) async fn at_the_reader(scene: &Scene, report: &mut Report) {
     let target = scene.reader();
     let (hot, cold) = scene.rounds.split_at(HOT_ROUNDS.min(scene.rounds.len() / 2));
-    let hot = requests(scene, &target, hot);
+    let hot = Arc::new(requests(scene, &target, hot));
     let replica = database::connect(&scene.cluster, "reader-mt").await;
     keep_in_a_table(&replica, &target, &hot).await;
-    let cold = Arc::new(requests(scene, &target, cold));
-    let (hot, asked) = (Arc::new(hot), Arc::new(AtomicUsize::new(0)));
+    // Each run asks for rounds that nobody asked for before, until its time is over or all are asked for.
+    let cold = requests(scene, &target, cold);
+    let mut cold = cold.chunks(cold.len().div_ceil(RUNS)).map(|part| Arc::new(part.to_vec()));
     let script =
         format!("\\set n random(1, {})\nSELECT body FROM bench.proof WHERE n = :n;\n", hot.len());
     report.section("Proofs read at the reader (mutual TLS, token checked)");
     let mut samples = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..RUNS {
+        let cold = cold.next().expect("a part for each run");
+        let asked = Arc::new(AtomicUsize::new(0));
         samples[0].push(select(scene, &replica, &script).await);
         samples[1].push(read(scene, &target, callers(&hot, None, READER_CALLERS)).await);
         samples[2].push(read(scene, &target, callers(&cold, Some(&asked), READER_CALLERS)).await);
@@ -53,7 +58,8 @@ pub(crate) async fn at_the_reader(scene: &Scene, report: &mut Report) {
 /// What each proxy does, in turns.
 pub(crate) async fn through_the_router(scene: &Scene, report: &mut Report) {
     let proxy = HaProxy::start(scene, SECRET).await;
-    let rounds = &scene.rounds[..HOT_ROUNDS.min(scene.rounds.len())];
+    let rounds = &scene.rounds[..HOT_ROUNDS.min(scene.rounds.len() / 2)];
+    warm(scene, rounds).await;
     let haproxy = proxy.processes();
     let router = scene.processes(&["router-mt/router"]);
     let es256 = Headers::Es256;
@@ -83,6 +89,15 @@ pub(crate) async fn through_the_router(scene: &Scene, report: &mut Report) {
     for ((name, ..), samples) in ways.iter().zip(&samples).skip(1) {
         report.row(name, ROUTER_CALLERS, samples, yardstick);
     }
+}
+
+/// Asks the reader for each of these once, so that it has what all proxies ask for.
+async fn warm(scene: &Scene, rounds: &[String]) {
+    let target = scene.reader();
+    let all = Arc::new(requests(scene, &target, rounds));
+    let asked = Arc::new(AtomicUsize::new(0));
+    load::run(&target, callers(&all, Some(&asked), READER_CALLERS), WARM_WITHIN).await;
+    assert!(asked.load(Ordering::Relaxed) >= all.len(), "NOT RUN: the reader is not warm in time");
 }
 
 #[derive(Clone, Copy)]
@@ -126,7 +141,7 @@ async fn keep_in_a_table(replica: &Client, target: &Target, requests: &[Vec<u8>]
          CREATE TABLE bench.proof (n int PRIMARY KEY, body text NOT NULL)";
     replica.batch_execute(make).await.expect("the yardstick's table");
     let mut connection = target.open().await;
-    let mut bodies = Vec::new();
+    let mut bodies = Vec::with_capacity(requests.len());
     for request in requests {
         let answer = connection.exchange(request).await;
         assert!(answer.status == 200, "NOT RUN: a proof got {}", answer.status);

@@ -18,7 +18,12 @@ $$;
 -- A second lock beside the grants, and plans that stay right while the tables fill.
 ALTER ROLE domicile_reader SET default_transaction_read_only = on;
 ALTER ROLE domicile_reader SET enable_seqscan = off;
+ALTER ROLE domicile_reader SET enable_hashjoin = off;
+ALTER ROLE domicile_reader SET enable_mergejoin = off;
+ALTER ROLE domicile_reader SET enable_memoize = off;
 ALTER ROLE domicile_reader SET jit = off;
+-- Planning one of its statements anew costs more than running it.
+ALTER ROLE domicile_reader SET plan_cache_mode = force_generic_plan;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 

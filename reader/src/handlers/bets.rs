@@ -113,10 +113,8 @@ pub(crate) async fn opening(
         .map_err(problem::database)?
         .filter(|stored| may_open(&claims.bearer, stored))
         .ok_or(Code::BetNotFound)?;
-    let opening = Prover::new(&reader.store, &log.id, &log.key, &head)
-        .opening(&stored)
-        .await
-        .map_err(problem::proof)?;
+    let opening =
+        Prover::new(&log.evidence, &head).opening(&stored).await.map_err(problem::proof)?;
     let body = opening.to_json().map_err(|_too_large| Code::Internal)?;
     let fields = [(CACHE_CONTROL, "private, no-store"), (CONTENT_TYPE, "application/json")];
     Ok(stated(&reader, log, head.size, (fields, body)))

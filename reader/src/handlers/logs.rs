@@ -63,13 +63,13 @@ pub(crate) async fn checkpoint(
         return Ok(stated(&reader, log, head.size, (fields, head.note.to_string())));
     };
     let below = size.checked_sub(1).ok_or(Code::NotFound)?;
-    let prover = Prover::new(&reader.store, &log.id, &log.key, &head);
-    let (_, stored) = prover.covering(below).await.map_err(problem::proof)?;
-    if stored.size != size {
+    let prover = Prover::new(&log.evidence, &head);
+    let opened = prover.covering(below).await.map_err(problem::proof)?;
+    if opened.checkpoint.size != size {
         return Err(Problem::new(Code::NotFound).detail("no checkpoint of that size was published"));
     }
     let fields = [(CACHE_CONTROL, IMMUTABLE), (CONTENT_TYPE, TEXT)];
-    Ok(stated(&reader, log, head.size, (fields, stored.note)))
+    Ok(stated(&reader, log, head.size, (fields, opened.note.clone())))
 }
 
 /// The two sizes of a consistency proof; `to` is the newest verified size when it is missing.
@@ -93,16 +93,16 @@ pub(crate) async fn consistency(
     if query.from > to || to > head.size {
         return Err(malformed(format!("from <= to <= {} must hold", head.size)));
     }
-    let prover = Prover::new(&reader.store, &log.id, &log.key, &head);
+    let prover = Prover::new(&log.evidence, &head);
     let note = if to == head.size {
         head.note.to_string()
     } else {
         let below = to.checked_sub(1).ok_or_else(|| malformed("to must be above 0"))?;
-        let (_, stored) = prover.covering(below).await.map_err(problem::proof)?;
-        if stored.size != to {
+        let opened = prover.covering(below).await.map_err(problem::proof)?;
+        if opened.checkpoint.size != to {
             return Err(malformed("no checkpoint of the size `to` was published"));
         }
-        stored.note
+        opened.note.clone()
     };
     let path = prover.consistency(query.from, to).await.map_err(problem::proof)?;
     let mut text = format!("old {}\n", query.from);
@@ -132,13 +132,10 @@ pub(crate) async fn proof(
 ) -> Result<Response, Problem> {
     let log = visible(&reader, &peer, &jurisdiction)?;
     let head = log.head()?;
-    let prover = Prover::new(&reader.store, &log.id, &log.key, &head);
-    let (checkpoint, stored) = prover.covering(query.index).await.map_err(problem::proof)?;
-    let leaf = prover.entry(query.index).await.map_err(problem::proof)?;
-    let text = prover
-        .inclusion(query.index, &leaf, &checkpoint, &stored.note)
-        .await
-        .map_err(problem::proof)?;
+    let prover = Prover::new(&log.evidence, &head);
+    let opened = prover.covering(query.index).await.map_err(problem::proof)?;
+    let leaf = log.evidence.leaf(query.index).await.map_err(problem::proof)?;
+    let text = prover.inclusion(query.index, &leaf, &opened).await.map_err(problem::proof)?;
     let fields = [(CACHE_CONTROL, IMMUTABLE), (CONTENT_TYPE, TEXT)];
     Ok(stated(&reader, log, head.size, (fields, text)))
 }
@@ -165,7 +162,11 @@ pub(crate) async fn tile(
 
 async fn entries(reader: &Reader, log: &Log, tile: &TilePath) -> Result<Bytes, Problem> {
     let to = tile.first().saturating_add(tile.width());
-    let leaves = reader.store.leaves(&log.id, tile.first(), to).await.map_err(problem::database)?;
+    let leaves = reader
+        .store
+        .leaves(&log.evidence.log, tile.first(), to)
+        .await
+        .map_err(problem::database)?;
     let entries: Vec<Vec<u8>> = leaves.into_iter().map(|leaf| leaf.entry).collect();
     complete(entries.len(), tile)?;
     let body = tile::encode_entries(&entries).map_err(|_too_long| Code::Internal)?;
@@ -176,7 +177,8 @@ async fn hashes(reader: &Reader, log: &Log, tile: &TilePath, level: u32) -> Resu
     let wanted: Vec<Subtree> = (tile.first()..tile.first().saturating_add(tile.width()))
         .map(|index| Subtree { level: level.saturating_mul(LEVELS_PER_ROW), index })
         .collect();
-    let found = reader.store.subtrees(&log.id, &wanted).await.map_err(problem::database)?;
+    let found =
+        reader.store.subtrees(&log.evidence.log, &wanted).await.map_err(problem::database)?;
     let hashes: Vec<_> = wanted.iter().filter_map(|subtree| found.get(subtree).copied()).collect();
     complete(hashes.len(), tile)?;
     Ok(tile::encode_hashes(&hashes).into())

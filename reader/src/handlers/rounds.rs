@@ -58,12 +58,10 @@ pub(crate) async fn facts(
         .await
         .map_err(problem::database)?
         .ok_or(Code::RoundNotFound)?;
-    let subjects = reader.store.subjects(&log.id, round).await.map_err(problem::database)?;
+    let leaves = log.evidence.rounds.entries(round).await;
+    let leaves = leaves.map_err(|cause| problem::proof(cause.into()))?;
     let place = |commit: bool| {
-        subjects
-            .iter()
-            .find(|(kind, _)| (kind == "round-commit") == commit)
-            .map(|(_, index)| *index)
+        leaves.iter().find(|leaf| (leaf.kind == "round-commit") == commit).map(|leaf| leaf.index)
     };
     let facts = Facts {
         round,
@@ -108,7 +106,7 @@ pub(crate) async fn proof(
         return Ok(finished(&reader, log, head.size, &cached, &headers));
     }
     let wait = Duration::from_millis(query.wait_ms.unwrap_or(0).min(POSITION_WAIT_MAX_MS));
-    let made = bundle_within(&reader, log, round, wait).await.map_err(problem::proof)?;
+    let made = bundle_within(log, round, wait).await.map_err(problem::proof)?;
     let body = made.bundle.to_json().map_err(|_too_large| Code::Internal)?;
     if !made.ended {
         let fields = [(CACHE_CONTROL, "private, no-store"), (CONTENT_TYPE, "application/json")];
@@ -122,7 +120,6 @@ pub(crate) async fn proof(
 
 /// Makes the bundle, waiting at most `wait` for its last leaf to be covered or to arrive at all.
 async fn bundle_within(
-    reader: &Reader,
     log: &Log,
     round: RoundId,
     wait: Duration,
@@ -130,7 +127,7 @@ async fn bundle_within(
     let started = Instant::now();
     loop {
         let made = match log.head() {
-            Ok(head) => Prover::new(&reader.store, &log.id, &log.key, &head).bundle(round).await,
+            Ok(head) => Prover::new(&log.evidence, &head).bundle(round).await,
             Err(_nothing_verified) => Err(ProofFailure::NotCovered(0)),
         };
         let worth_waiting = match &made {

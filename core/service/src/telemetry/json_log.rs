@@ -1,10 +1,10 @@
 //! Log lines as JSON objects, with the fields of every span they are in.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::io::Write;
 
 use domicile_core::ids::NodeId;
-use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -14,6 +14,11 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::clock::{Clock, SystemClock};
+
+/// Room for a line, in bytes; a longer one grows.
+const LINE_EXPECTED_BYTES: usize = 512;
+/// Room for a line's fields.
+const FIELDS_EXPECTED: usize = 16;
 
 /// Writes one line per event.
 pub(super) struct JsonLog<W> {
@@ -28,8 +33,35 @@ impl<W> JsonLog<W> {
     }
 }
 
-/// A span's fields, kept with the span.
-struct Fields(Map<String, Value>);
+/// Names with their values as JSON texts; a name stands here once, with its last value.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, Cow<'static, str>)>);
+
+impl Fields {
+    fn put(&mut self, name: &'static str, json: impl Into<Cow<'static, str>>) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, value)) => *value = json.into(),
+            None => self.0.push((name, json.into())),
+        }
+    }
+
+    fn put_text(&mut self, name: &'static str, text: &str) {
+        // A str is always valid JSON once it is escaped.
+        self.put(name, serde_json::to_string(text).unwrap_or_default());
+    }
+
+    fn line(&self) -> String {
+        let mut line = String::with_capacity(LINE_EXPECTED_BYTES);
+        for (name, json) in &self.0 {
+            line.push_str(if line.is_empty() { "{\"" } else { ",\"" });
+            line.push_str(name);
+            line.push_str("\":");
+            line.push_str(json);
+        }
+        line.push_str("}\n");
+        line
+    }
+}
 
 impl<S, W> Layer<S> for JsonLog<W>
 where
@@ -37,7 +69,7 @@ where
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields::default();
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
@@ -53,49 +85,50 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Fields(Map::new());
+        let mut line = Fields(Vec::with_capacity(FIELDS_EXPECTED));
         for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(Fields(fields)) = span.extensions().get() {
-                line.0.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+                for (name, json) in fields {
+                    line.put(name, json.clone());
+                }
             }
         }
         event.record(&mut line);
         let metadata = event.metadata();
-        line.0.insert("time_unix_ms".into(), json!(SystemClock.now_unix_ms()));
-        line.0.insert("level".into(), json!(metadata.level().as_str()));
-        line.0.insert("target".into(), json!(metadata.target()));
-        line.0.insert("service".into(), json!(self.service));
-        line.0.insert("node".into(), json!(self.node.as_str()));
-        let mut text = Value::Object(line.0).to_string();
-        text.push('\n');
+        line.put("time_unix_ms", SystemClock.now_unix_ms().to_string());
+        line.put_text("level", metadata.level().as_str());
+        line.put_text("target", metadata.target());
+        line.put_text("service", self.service);
+        line.put_text("node", self.node.as_str());
         // A log that cannot be written must not stop the service.
-        drop(self.writer.make_writer_for(metadata).write_all(text.as_bytes()));
+        drop(self.writer.make_writer_for(metadata).write_all(line.line().as_bytes()));
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name().to_owned(), json!(format!("{value:?}")));
+        self.put_text(field.name(), &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), json!(value));
+        self.put_text(field.name(), value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().to_owned(), json!(value));
+        self.put(field.name(), if value { "true" } else { "false" });
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), json!(value));
+        self.put(field.name(), value.to_string());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), json!(value));
+        self.put(field.name(), value.to_string());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.insert(field.name().to_owned(), json!(value));
+        // Not a number has no JSON; it becomes null.
+        self.put(field.name(), serde_json::json!(value).to_string());
     }
 }
 
@@ -105,6 +138,7 @@ mod tests {
     use crate::request;
     use crate::trace::TRACEPARENT;
     use axum::routing::get;
+    use serde_json::{Value, json};
     use std::sync::{Arc, Mutex};
     use tower::ServiceExt;
     use tracing_subscriber::layer::SubscriberExt;

@@ -4,11 +4,13 @@
 //! subscribed replica is noticed here and not by a player.
 
 use domicile_core::ids::{BetId, Jurisdiction, OperatorId, RoundId, SessionId};
-use domicile_core::log::{Hash, Subtree};
-use domicile_postgres::{Error, Pool, Session, log_rows};
-use std::collections::HashMap;
+use domicile_postgres::{Error, Pool, Session};
 use std::time::Duration;
 use tokio_postgres::Row;
+
+mod log;
+
+pub use log::{StoredCheckpoint, StoredEntry, StoredLeaf};
 
 /// Which log: the jurisdiction and the log's own epoch.
 #[derive(Debug, Clone)]
@@ -17,26 +19,6 @@ pub struct LogId {
     pub jurisdiction: Jurisdiction,
     /// Its epoch, the last part of the origin.
     pub log_epoch: i32,
-}
-
-/// A checkpoint as replicated, not yet verified.
-#[derive(Debug, Clone)]
-pub struct StoredCheckpoint {
-    /// The size the row claims.
-    pub size: u64,
-    /// The signed note.
-    pub note: String,
-}
-
-/// A leaf as replicated.
-#[derive(Debug, Clone)]
-pub struct StoredLeaf {
-    /// Its place.
-    pub index: u64,
-    /// The exact bytes that are hashed.
-    pub entry: Vec<u8>,
-    /// The hash stored beside it.
-    pub hash: Vec<u8>,
 }
 
 /// A round's facts.
@@ -124,97 +106,6 @@ impl Store {
     /// More callers than sessions wait their turn, for a bounded time.
     async fn session(&self) -> Result<Session, Error> {
         self.pool.session_within(Duration::from_millis(SESSION_WAIT_MS)).await
-    }
-
-    /// Rows of complete subtrees, for proofs and roots.
-    pub async fn subtrees(
-        &self,
-        log: &LogId,
-        wanted: &[Subtree],
-    ) -> Result<HashMap<Subtree, Hash>, Error> {
-        let session = self.session().await?;
-        log_rows::subtrees(&session, log.jurisdiction.as_str(), log.log_epoch, wanted).await
-    }
-
-    /// Checkpoints above `size`, smallest first.
-    pub async fn checkpoints_after(
-        &self,
-        log: &LogId,
-        size: u64,
-        limit: i64,
-    ) -> Result<Vec<StoredCheckpoint>, Error> {
-        let session = self.session().await?;
-        let rows = session
-            .query(
-                "SELECT size, note FROM log.checkpoint \
-                 WHERE jurisdiction = $1 AND log_epoch = $2 AND size > $3 ORDER BY size LIMIT $4",
-                &[&log.jurisdiction.as_str(), &log.log_epoch, &signed(size), &limit],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(StoredCheckpoint { size: unsigned(row.try_get(0)?), note: row.try_get(1)? })
-            })
-            .collect::<Result<_, _>>()
-            .map_err(|source| Error::decode("read checkpoints", source))
-    }
-
-    /// The smallest published checkpoint that covers leaf `index`.
-    pub async fn checkpoint_covering(
-        &self,
-        log: &LogId,
-        index: u64,
-    ) -> Result<Option<StoredCheckpoint>, Error> {
-        Ok(self.checkpoints_after(log, index, 1).await?.pop())
-    }
-
-    /// The checkpoint published for exactly `size`.
-    pub async fn checkpoint_at(
-        &self,
-        log: &LogId,
-        size: u64,
-    ) -> Result<Option<StoredCheckpoint>, Error> {
-        let Some(below) = size.checked_sub(1) else { return Ok(None) };
-        let next = self.checkpoint_covering(log, below).await?;
-        Ok(next.filter(|checkpoint| checkpoint.size == size))
-    }
-
-    /// Leaves `from..to`, in order; fewer when some are missing.
-    pub async fn leaves(&self, log: &LogId, from: u64, to: u64) -> Result<Vec<StoredLeaf>, Error> {
-        let session = self.session().await?;
-        let rows = session
-            .query(
-                "SELECT idx, entry, leaf_hash FROM log.leaf WHERE jurisdiction = $1 \
-                 AND log_epoch = $2 AND idx >= $3 AND idx < $4 ORDER BY idx",
-                &[&log.jurisdiction.as_str(), &log.log_epoch, &signed(from), &signed(to)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(StoredLeaf {
-                    index: unsigned(row.try_get(0)?),
-                    entry: row.try_get(1)?,
-                    hash: row.try_get(2)?,
-                })
-            })
-            .collect::<Result<_, _>>()
-            .map_err(|source| Error::decode("read leaves", source))
-    }
-
-    /// The leaves of a round: (kind, index) of each.
-    pub async fn subjects(&self, log: &LogId, round: RoundId) -> Result<Vec<(String, u64)>, Error> {
-        let session = self.session().await?;
-        let rows = session
-            .query(
-                "SELECT kind, idx FROM log.subject \
-                 WHERE jurisdiction = $1 AND subject = $2 AND log_epoch = $3 ORDER BY idx",
-                &[&log.jurisdiction.as_str(), &round.0, &log.log_epoch],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get(0)?, unsigned(row.try_get(1)?))))
-            .collect::<Result<_, _>>()
-            .map_err(|source| Error::decode("read the leaves of a round", source))
     }
 
     /// A round's facts.
