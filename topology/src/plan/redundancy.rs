@@ -24,9 +24,13 @@ pub(super) fn rejoin(facts: &Facts, node: &NodeId) -> Result<Draft, Refusal> {
         return Err(Refusal::one(RefusalCode::NodeIsWriter, what));
     }
     Refusal::unless_empty(both_answer(facts, node))?;
+    if facts.follows_writer(node) {
+        let what = format!("{node} streams from {}", facts.record.writer_node);
+        return Err(Refusal::one(RefusalCode::NothingToDo, what));
+    }
     let mut draft = Draft::new(facts);
     // Joining anew would take the ground from under a promotable record.
-    if facts.record.promotable && facts.is_sync_member(node) && !facts.follows_as_member(node) {
+    if facts.record.promotable && facts.is_sync_member(node) {
         draft.record(RecordChange::ClearPromotable, Undo::Stop);
     }
     add_rejoin(&mut draft, node);
@@ -63,10 +67,11 @@ pub(super) fn degrade(facts: &Facts, reason: &str) -> Result<Draft, Refusal> {
     missing.extend(facts.primary_state_gap());
     Refusal::unless_empty(missing)?;
     let record = &facts.record;
+    let says_one = record.durability == Durability::One && record.sync_member.is_none();
     let waits = facts
         .fresh(&record.writer_node)
         .is_some_and(|status| status.postgres.sync_member.is_some());
-    if record.durability == Durability::One && record.sync_member.is_none() && !waits {
+    if says_one && !waits {
         let what = "writes are acknowledged with one copy already";
         return Err(Refusal::one(RefusalCode::NothingToDo, what));
     }
@@ -74,8 +79,10 @@ pub(super) fn degrade(facts: &Facts, reason: &str) -> Result<Draft, Refusal> {
     if record.promotable {
         draft.record(RecordChange::ClearPromotable, Undo::Stop);
     }
-    let change = RecordChange::SetDurability { durability: Durability::One, standby: None };
-    draft.record(change, Undo::Stop);
+    if !says_one {
+        let change = RecordChange::SetDurability { durability: Durability::One, standby: None };
+        draft.record(change, Undo::Stop);
+    }
     let enforced =
         Action::AwaitLeaseEnforced { region: record.writer_region.clone(), epoch: record.epoch };
     draft.step(enforced, LEASE_TIMEOUT_MS, Undo::Stop);
@@ -101,8 +108,14 @@ pub(super) fn add_restoration(draft: &mut Draft, facts: &Facts, standby: &NodeId
     if !facts.follows_writer(standby) {
         add_rejoin(draft, standby);
     }
+    if stands && record.promotable && facts.standby_gaps(standby).is_empty() {
+        return;
+    }
     let sync = Action::Sync { node: writer.clone(), standby: standby.clone() };
     draft.step(sync, SYNC_TIMEOUT_MS, Undo::Stop);
+    if stands && record.promotable {
+        return;
+    }
     if !stands {
         let change = RecordChange::SetDurability {
             durability: Durability::Two,
@@ -110,10 +123,8 @@ pub(super) fn add_restoration(draft: &mut Draft, facts: &Facts, standby: &NodeId
         };
         draft.record(change, Undo::Stop);
     }
-    if !(stands && record.promotable) {
-        readers::add_following(draft, facts, None);
-        add_slots_and_promotable(draft, facts, standby);
-    }
+    readers::add_following(draft, facts, None);
+    add_slots_and_promotable(draft, facts, standby);
 }
 
 /// After a switchover: the demoted node confirms again, its slots are ready, it is promotable.

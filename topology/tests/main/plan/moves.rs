@@ -1,7 +1,8 @@
 //! The verbs that move the writer.
 
 use super::situation::{
-    Change, alone, degraded, failover, healthy, member, node, outline, plan, region, switchover,
+    Change, alone, assert_outlines, degraded, failover, healthy, member, node, outline, plan,
+    region, switchover,
 };
 use domicile_core::epoch::Lsn;
 use domicile_topology::document::Durability;
@@ -9,13 +10,6 @@ use domicile_topology::observed::{PostgresState, StalledProcess};
 use domicile_topology::plan::{Facts, Intent, LostWrites, Undo};
 use domicile_topology::record::Writes;
 use std::collections::BTreeSet;
-
-fn assert_outlines(intent: &Intent, cases: Vec<(&str, Facts, &[&str])>) {
-    for (situation, facts, expected) in cases {
-        let result = plan(&facts, intent);
-        assert_eq!(outline(&result), expected, "{situation}: {result:#?}");
-    }
-}
 
 const SWITCHOVER: &[&str] = &[
     "checkpoint ledger-mt",

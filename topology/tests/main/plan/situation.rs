@@ -261,3 +261,11 @@ pub(crate) fn outline(result: &Result<Plan, Refusal>) -> Vec<String> {
         }
     }
 }
+
+/// Each situation leads to these steps, or to this refusal.
+pub(crate) fn assert_outlines(intent: &Intent, cases: Vec<(&str, Facts, &[&str])>) {
+    for (situation, facts, expected) in cases {
+        let result = plan(&facts, intent);
+        assert_eq!(outline(&result), expected, "{situation}: {result:#?}");
+    }
+}

@@ -5,12 +5,13 @@
 //! safe order, and no row may come where residency forbids it.
 //! Deliberately absent: how a plan was found. The planner is not trusted here.
 
+mod changes;
+
 use super::facts::Facts;
 use super::{Action, Intent, Plan, RecordChange, Undo};
 use crate::document::Durability;
-use crate::member::{JoinId, Member};
-use crate::record::{Beginning, Record, Writes};
-use domicile_core::epoch::Epoch;
+use crate::member::Member;
+use crate::record::{Record, Writes};
 use domicile_core::ids::{Jurisdiction, NodeId};
 use std::collections::BTreeSet;
 
@@ -52,6 +53,10 @@ pub fn lint(facts: &Facts, plan: &Plan) -> Vec<Finding> {
 /// What a plan has behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Done {
+    /// The standby joined anew, and the record names its former joining still.
+    JoinedAnew,
+    /// Writes, by this plan, until they are opened.
+    Closed,
     /// The new primary has all that the demoted one wrote.
     Replayed,
     /// The record names a new writer.
@@ -60,7 +65,7 @@ enum Done {
     Promotable,
     /// Older leases have ended.
     LeasesEnded,
-    /// The record says one, and commits wait still.
+    /// The record says one, or is to, and commits wait still.
     OneCopy,
     /// The writers answer under leases.
     LeasesEnforced,
@@ -90,6 +95,10 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(facts: &'a Facts, plan: &'a Plan) -> Self {
+        let is_degrade = matches!(plan.intent, Intent::Degrade { .. });
+        let member = plan.record.sync_member.as_ref();
+        let is_other = member.is_some_and(|member| !facts.follows_as_member(&member.node));
+        let begins = [(is_degrade, Done::OneCopy), (is_other, Done::JoinedAnew)];
         Self {
             facts,
             plan,
@@ -98,7 +107,7 @@ impl<'a> Walk<'a> {
             record: plan.record.clone(),
             slots: BTreeSet::new(),
             demoted: None,
-            done: BTreeSet::new(),
+            done: begins.into_iter().filter(|(holds, _)| *holds).map(|(_, done)| done).collect(),
             rejoined: BTreeSet::new(),
             synced: None,
             follow: BTreeSet::new(),
@@ -125,7 +134,8 @@ impl<'a> Walk<'a> {
     }
 
     fn failure(&mut self, action: &Action, on_failure: Undo) {
-        let is_closing = self.record.writes == Writes::Closing;
+        let closes = matches!(action, Action::Record { change: RecordChange::CloseWrites });
+        let is_closing = closes || self.has(Done::Closed);
         match on_failure {
             Undo::CallOff => {
                 self.require(
@@ -217,6 +227,10 @@ impl<'a> Walk<'a> {
             Action::Rejoin { node } => self.rejoin(node),
             Action::Sync { node, standby } => {
                 self.primary(node);
+                let is_new = self.has(Done::NewEpoch);
+                let follows = !is_new && self.facts.follows_writer(standby);
+                let comes = self.rejoined.contains(standby);
+                self.require(follows || comes, "commits wait for a standby that follows");
                 self.synced = Some(standby);
             }
             Action::SyncOff { node } => {
@@ -254,167 +268,9 @@ impl<'a> Walk<'a> {
         self.require(is_primary, "the step is for the writer's node, when it is primary");
     }
 
-    fn change(&mut self, change: &RecordChange) {
-        let joined = match change {
-            RecordChange::SetDurability { standby: Some(standby), .. } => {
-                Some(self.joined(standby))
-            }
-            _ => None,
-        };
-        let next = change.apply(&self.record, joined);
-        if let Err(fault) = self.record.allows(&next) {
-            self.find(format!("the record does not allow the change: {fault}"));
-        }
-        match change {
-            RecordChange::NewEpoch { node, beginning, sync_member, .. } => {
-                self.new_epoch(node, *beginning, sync_member.as_ref());
-            }
-            RecordChange::SetPromotable => self.set_promotable(),
-            RecordChange::SetDurability { durability: Durability::Two, standby } => {
-                let waited_for = standby.is_some() && standby.as_ref() == self.synced;
-                self.require(waited_for, "the record says two after commits wait for the standby");
-            }
-            RecordChange::SetDurability { durability: Durability::One, .. } => {
-                self.done.insert(Done::OneCopy);
-                self.done.remove(&Done::LeasesEnforced);
-            }
-            _ => {}
-        }
-        self.record = next;
-    }
-
-    /// The member of a joining that only the running plan learns; a stand-in keeps the nodes apart.
-    fn joined(&self, standby: &NodeId) -> Member {
-        match &self.record.sync_member {
-            Some(member) if &member.node == standby && !self.rejoined.contains(standby) => {
-                member.clone()
-            }
-            _ => Member { node: standby.clone(), join_id: JoinId::from_random(0) },
-        }
-    }
-
-    fn set_promotable(&mut self) {
-        let member = self.record.sync_member.as_ref().map(|member| &member.node);
-        let confirmed = member.is_some() && member == self.synced;
-        self.require(confirmed, "a standby is promotable after commits were seen to wait for it");
-        let mut readers = self.facts.topology.readers.iter().map(|reader| &reader.node);
-        let were_waited_for = readers.all(|reader| self.ready.contains(reader));
-        self.require(
-            were_waited_for,
-            "readers' slots are waited for before a standby is promotable",
-        );
-        self.done.insert(Done::Promotable);
-    }
-
-    fn new_epoch(&mut self, node: &NodeId, beginning: Beginning, sync_member: Option<&Member>) {
-        self.require(!self.has(Done::NewEpoch), "a plan opens one epoch at most");
-        let topology = &self.facts.topology;
-        let region = topology.ledger(node).map(|ledger| &ledger.region);
-        let writes_there = region.is_some_and(|region| !topology.writers_in(region).is_empty());
-        self.require(writes_there, "an epoch begins on a ledger node whose region has a writer");
-        let gaps = self.facts.standing_gaps(node);
-        match beginning {
-            Beginning::Forced => self.forced(node),
-            Beginning::Switchover => {
-                let is_out = self.demoted.is_some_and(|member| &member.node == self.former());
-                self.require(is_out && self.has(Done::Replayed), "a switchover's epoch begins after the former primary stopped and all of it was replayed");
-                let goes_on = sync_member.is_some() && sync_member == self.demoted;
-                self.require(
-                    goes_on,
-                    "a switchover goes on with two copies: the demoted node confirms",
-                );
-            }
-            Beginning::Failover | Beginning::First => {}
-        }
-        let is_ready =
-            beginning == Beginning::Forced || self.has(Done::Promotable) || gaps.is_empty();
-        self.require(is_ready, "without force only a ready standby takes over");
-        self.done.insert(Done::NewEpoch);
-        self.done.remove(&Done::LeasesEnded);
-        self.follow.clear();
-        self.ready.clear();
-        self.synced = None;
-    }
-
-    fn forced(&mut self, node: &NodeId) {
-        let accepted = matches!(
-            &self.plan.intent,
-            Intent::Failover { accept_data_loss: Some(reason), .. } if !reason.trim().is_empty()
-        );
-        self.require(accepted, "force needs a person who accepts the loss");
-        let record = &self.record;
-        let member = record.sync_member.as_ref().filter(|_| record.durability == Durability::Two);
-        let is_fenced = member.is_none_or(|member| &member.node == node);
-        let is_stopped = self.facts.is_stopped(self.former());
-        self.require(
-            is_fenced || is_stopped,
-            "force leaves no old primary that a third node confirms",
-        );
-    }
-
-    fn demote(&mut self, node: &NodeId, epoch: Epoch, member: &'a Member) {
-        let fits = node == self.former() && node == &member.node && epoch == self.record.epoch;
-        self.require(fits, "the record's writer is demoted, at its epoch, as itself");
-        let closed = self.record.writes == Writes::Closing && !self.has(Done::NewEpoch);
-        self.require(closed, "a primary is demoted while writes are closed");
-        self.require(
-            self.slots.contains(member),
-            "the demoted node's slot is made before it stops",
-        );
-        self.demoted = Some(member);
-    }
-
-    fn replay(&mut self, node: &NodeId, demoted: &NodeId) {
-        let after = self.demoted.is_some_and(|member| &member.node == demoted);
-        let fits = after && !self.has(Done::NewEpoch) && node != demoted;
-        self.require(fits, "replay is awaited after the demotion");
-        self.done.insert(Done::Replayed);
-    }
-
-    fn promote(&mut self, node: &NodeId, epoch: Epoch) {
-        let named = node == &self.record.writer_node && epoch == self.record.epoch;
-        self.require(
-            named && self.has(Done::NewEpoch),
-            "a standby is promoted after the record's new epoch names it",
-        );
-        let waited = self.record.beginning != Beginning::Forced || self.has(Done::LeasesEnded);
-        self.require(waited, "after force every older lease ends before the promotion");
-        self.done.insert(Done::Promoted);
-    }
-
-    fn rejoin(&mut self, node: &'a NodeId) {
-        self.require(node != &self.record.writer_node, "the writer's node does not follow");
-        let relies = self.record.promotable
-            && self.record.sync_member.as_ref().is_some_and(|m| &m.node == node);
-        self.require(!relies, "nobody joins anew while the record calls it promotable");
-        if self.synced == Some(node) {
-            self.synced = None;
-        }
-        self.rejoined.insert(node);
-    }
-
-    fn open(&mut self, node: &NodeId, epoch: Epoch) {
-        let named = node == &self.record.writer_node && epoch == self.record.epoch;
-        self.require(named && self.has(Done::Promoted), "an epoch is opened on its promoted node");
-        let returns = self.demoted.is_none_or(|member| self.rejoined.contains(&member.node));
-        self.require(
-            returns,
-            "the demoted node follows before the epoch opens, which waits for it",
-        );
-        self.done.insert(Done::Opened);
-    }
-
-    fn subscriptions(&mut self, reader: &'a NodeId, reseed: &BTreeSet<Jurisdiction>) {
-        let settled = !self.has(Done::NewEpoch) || self.has(Done::Serves);
-        self.require(settled, "readers follow after the writer passed its log gate");
-        let is_forced = self.has(Done::NewEpoch) && self.record.beginning == Beginning::Forced;
-        self.require(reseed.is_empty() || !is_forced, "a forced move copies no reader anew");
-        self.follow.insert(reader);
-    }
-
     fn end(&mut self) {
         self.require(!self.plan.steps.is_empty(), "a plan has steps");
-        self.require(self.record.writes == Writes::Open, "a plan leaves writes open");
+        self.require(!self.has(Done::Closed), "a plan that closes writes opens them again");
         self.require(!self.has(Done::OneCopy), "after the record says one, commits stop waiting");
         if self.has(Done::NewEpoch) {
             self.require(
@@ -427,11 +283,21 @@ impl<'a> Walk<'a> {
         }
         let is_redundant = match self.plan.intent {
             Intent::Switchover { .. } | Intent::Failback | Intent::RestoreDurability => {
-                self.record.promotable
+                self.record.promotable && self.record.writes == Writes::Open
             }
             _ => true,
         };
-        self.require(is_redundant, "the plan ends with a promotable standby");
+        self.require(is_redundant, "the plan ends with writes open and a promotable standby");
+        if let (Intent::RestoreDurability, Some(member)) =
+            (&self.plan.intent, &self.record.sync_member)
+        {
+            let was_seen = self.synced == Some(&member.node);
+            let is_ready = was_seen || self.facts.standby_gaps(&member.node).is_empty();
+            self.require(is_ready, "redundancy is restored once commits were seen to wait");
+        }
+        if let Intent::Rejoin { node } = &self.plan.intent {
+            self.require(self.rejoined.contains(node), "the node rejoins");
+        }
         let topology = &self.facts.topology;
         let suspended = topology.suspended_under(&self.record.writer_region);
         let is_said = self.plan.expected.suspended == suspended.into_iter().cloned().collect();
