@@ -16,7 +16,7 @@ use domicile_topology::observed::{NodeKind, Probe};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::MutexGuard;
 
-use crate::access;
+use crate::access::{self, Writer};
 use crate::config::AgentConfig;
 use crate::control::ControlPlane;
 use crate::database::Database;
@@ -25,8 +25,9 @@ use crate::error::Error;
 use crate::memory::{self, Memory};
 use crate::observe::Observer;
 use crate::postmaster::{Postmaster, Presence};
-use crate::settings::{self, Common, RoleSettings, Upstream};
+use crate::settings::{self, Common, REPLICATION_ROLE, REWIND_ROLE, RoleSettings, Upstream};
 use crate::tools::Tools;
+use crate::transfer::{AdmitFacts, may_admit_writer};
 
 /// The agent of one node.
 pub struct Agent {
@@ -40,6 +41,7 @@ pub struct Agent {
     memory: Mutex<Memory>,
     turn: tokio::sync::Mutex<()>,
     refusal: Mutex<Option<Refusal>>,
+    pub(crate) trouble: Mutex<Option<String>>,
     pub(crate) probe: Mutex<Option<Probe>>,
     pub(crate) restarts: AtomicU64,
     pub(crate) observer: tokio::sync::Mutex<Observer>,
@@ -94,6 +96,7 @@ impl Agent {
             memory: Mutex::new(remembered),
             turn: tokio::sync::Mutex::new(()),
             refusal: Mutex::new(None),
+            trouble: Mutex::new(None),
             probe: Mutex::new(None),
             restarts: AtomicU64::new(0),
             observer: tokio::sync::Mutex::default(),
@@ -150,12 +153,13 @@ impl Agent {
 
     /// Starts Postgres, or adopts the running one, if the control record permits. Call with the turn held.
     pub(crate) async fn start_permitted(&self) -> Result<bool, Error> {
-        if self.postmaster.presence() != Presence::Down {
+        let memory = self.memory();
+        let adopted = self.postmaster.presence() != Presence::Down;
+        if adopted && memory.hold().is_none() {
             let started = self.postmaster.start().await?;
             self.was_up.store(true, Ordering::Relaxed);
             return Ok(started);
         }
-        let memory = self.memory();
         let authority = self.control.ask().await;
         let facts = StartFacts {
             node: &self.config.node,
@@ -164,6 +168,7 @@ impl Agent {
             authority: &authority,
             primary_in: memory.primary_in,
             sync: &memory.sync,
+            hold: memory.hold(),
         };
         let verdict = may_start(&facts);
         self.note_refusal(verdict.as_ref().err().copied());
@@ -183,23 +188,40 @@ impl Agent {
 
     /// Writes every generated file.
     pub(crate) fn write_configuration(&self) -> Result<(), Error> {
-        let password = secret(&self.config.postgres.replication_password_file)?;
-        let passfile = settings::render_passfile(password.expose_secret());
-        let common = settings::render_common(&Common {
-            kind: self.config.kind,
-            listen: &self.config.postgres.listen,
-            hba_file: &self.files.access,
-            ident_file: &self.files.ident,
-            role_file: &self.files.role,
-            log_dir: &self.config.postgres.log_dir(),
-            tls: self.config.postgres.tls.as_ref(),
-            tuning: &self.config.postgres.tuning,
-        });
+        let passfile = self.passfile()?;
+        let common =
+            self.common(&self.config.postgres.listen, &self.files.access, &self.files.role);
         write_file(&self.files.passfile, &passfile)?;
         write_file(&self.files.common, &common)?;
         write_file(&self.files.ident, "# No user maps.\n")?;
         self.write_access()?;
         self.write_role(true).map(drop)
+    }
+
+    /// The common settings, for a server at this address with these rules and this role.
+    pub(crate) fn common(&self, listen: &Address, hba_file: &Path, role_file: &Path) -> String {
+        settings::render_common(&Common {
+            kind: self.config.kind,
+            listen,
+            hba_file,
+            ident_file: &self.files.ident,
+            role_file,
+            log_dir: &self.config.postgres.log_dir(),
+            tls: self.config.postgres.tls.as_ref(),
+            tuning: &self.config.postgres.tuning,
+        })
+    }
+
+    // The rewind's role has the superuser's password, which all ledger nodes share.
+    fn passfile(&self) -> Result<String, Error> {
+        let postgres = &self.config.postgres;
+        let replication = secret(&postgres.replication_password_file)?;
+        let mut text = settings::passfile_line(REPLICATION_ROLE, replication.expose_secret());
+        if self.config.kind == NodeKind::Ledger {
+            let superuser = secret(&postgres.superuser_password_file)?;
+            text.push_str(&settings::passfile_line(REWIND_ROLE, superuser.expose_secret()));
+        }
+        Ok(text)
     }
 
     /// Writes the role file; true if it changed.
@@ -216,7 +238,9 @@ impl Agent {
             node: &self.config.node,
             upstream,
             sync: &memory.sync,
-            slot_sync: slot_sync && self.config.kind == NodeKind::Ledger,
+            slot_sync: slot_sync
+                && memory.returning.is_none()
+                && self.config.kind == NodeKind::Ledger,
             passfile: &self.files.passfile,
             tls: self.config.postgres.tls.as_ref(),
         });
@@ -225,11 +249,28 @@ impl Agent {
 
     /// Writes the access rules; true if they changed. A missing topology permits no stream.
     pub(crate) fn write_access(&self) -> Result<bool, Error> {
+        let memory = self.memory();
+        let facts = AdmitFacts {
+            node: &self.config.node,
+            disk: self.postmaster.disk(),
+            record: &self.control.last_record(),
+            primary_in: memory.primary_in,
+            opened: memory.opened,
+        };
+        self.write_access_for(if may_admit_writer(&facts) {
+            Writer::Admitted
+        } else {
+            Writer::Refused
+        })
+    }
+
+    /// As [`Self::write_access`], whatever the memory says of the writer.
+    pub(crate) fn write_access_for(&self, writer: Writer) -> Result<bool, Error> {
         let topology = self.control.topology();
         let ledgers = topology.iter().flat_map(|topology| &topology.ledgers);
         let peers: Vec<Address> = ledgers.map(|ledger| ledger.postgres.clone()).collect();
         let tls = self.config.postgres.tls.is_some();
-        let text = access::render(self.config.kind, tls, &peers);
+        let text = access::render(self.config.kind, tls, &peers, writer);
         write_file(&self.files.access, &text)
     }
 
@@ -265,8 +306,8 @@ pub(crate) fn secret(file: &Path) -> Result<SecretString, Error> {
     domicile_service::config::secret(file).map_err(|error| Error::step("read a secret", error))
 }
 
-// True if the file changed.
-fn write_file(file: &Path, text: &str) -> Result<bool, Error> {
+/// Writes a generated file; true if it changed.
+pub(crate) fn write_file(file: &Path, text: &str) -> Result<bool, Error> {
     if std::fs::read(file).is_ok_and(|present| present == text.as_bytes()) {
         return Ok(false);
     }

@@ -16,8 +16,9 @@ use domicile_service::body::{self, BodyLimits};
 use domicile_service::peer::{PeerGuard, Role};
 use domicile_service::problem::Problem;
 use domicile_topology::agent_api::{
-    CloneRequest, EpochOpenRequest, InitRequest, MigrateRequest, StartRequest, StopRequest,
-    SubscriptionsRequest, SyncRequest, limits, paths,
+    CheckpointRequest, CloneRequest, DemoteRequest, DropSlotsRequest, EpochOpenRequest,
+    InitRequest, MigrateRequest, PromoteRequest, RejoinRequest, SlotRequest, StartRequest,
+    StopRequest, SubscriptionsRequest, SyncRequest, UndoDemoteRequest, limits, paths,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +43,14 @@ pub fn routes(agent: &Arc<Agent>) -> Router {
         .route(paths::MIGRATE, post(migrate))
         .route(paths::EPOCH_OPEN, post(epoch_open))
         .route(paths::SUBSCRIPTIONS, post(subscriptions))
+        .route(paths::CHECKPOINT, post(checkpoint))
+        .route(paths::SLOT, post(slot))
+        .route(paths::SLOTS_DROP, post(slots_drop))
+        .route(paths::DEMOTE, post(demote))
+        .route(paths::DEMOTE_UNDO, post(demote_undo))
+        .route(paths::PROMOTE, post(promote))
+        .route(paths::REJOIN, post(rejoin))
+        .route(paths::ORPHANS, get(orphans))
         .with_state(Arc::clone(agent));
     guard.protect(operations)
 }
@@ -50,6 +59,13 @@ type App = State<Arc<Agent>>;
 
 async fn status(State(agent): App) -> Response {
     Json(agent.status().await).into_response()
+}
+
+async fn orphans(State(agent): App) -> Response {
+    match agent.orphans() {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error) => Problem::new(error.code()).detail(error.to_string()).into_response(),
+    }
 }
 
 async fn init(State(agent): App, request: Request) -> Response {
@@ -90,6 +106,41 @@ async fn epoch_open(State(agent): App, request: Request) -> Response {
 async fn subscriptions(State(agent): App, request: Request) -> Response {
     let settle = |body: SubscriptionsRequest| async move { agent.subscriptions(&body).await };
     run("subscriptions", limits::OPERATION_TIMEOUT_MS, request, settle).await
+}
+
+async fn checkpoint(State(agent): App, request: Request) -> Response {
+    let checkpoint = |_: CheckpointRequest| async move { agent.checkpoint().await };
+    run("checkpoint", limits::OPERATION_TIMEOUT_MS, request, checkpoint).await
+}
+
+async fn slot(State(agent): App, request: Request) -> Response {
+    let make = |body: SlotRequest| async move { agent.make_slot(&body).await };
+    run("slot", limits::OPERATION_TIMEOUT_MS, request, make).await
+}
+
+async fn slots_drop(State(agent): App, request: Request) -> Response {
+    let drop = |body: DropSlotsRequest| async move { agent.drop_slots(&body).await };
+    run("slots-drop", limits::OPERATION_TIMEOUT_MS, request, drop).await
+}
+
+async fn demote(State(agent): App, request: Request) -> Response {
+    let demote = |body: DemoteRequest| async move { agent.demote(&body).await };
+    run("demote", limits::OPERATION_TIMEOUT_MS, request, demote).await
+}
+
+async fn demote_undo(State(agent): App, request: Request) -> Response {
+    let undo = |body: UndoDemoteRequest| async move { agent.undo_demote(&body).await };
+    run("demote-undo", limits::OPERATION_TIMEOUT_MS, request, undo).await
+}
+
+async fn promote(State(agent): App, request: Request) -> Response {
+    let promote = |body: PromoteRequest| async move { agent.promote(&body).await };
+    run("promote", limits::OPERATION_TIMEOUT_MS, request, promote).await
+}
+
+async fn rejoin(State(agent): App, request: Request) -> Response {
+    let rejoin = |_: RejoinRequest| async move { agent.rejoin().await };
+    run("rejoin", limits::CLONE_TIMEOUT_MS, request, rejoin).await
 }
 
 async fn run<B, A, W>(

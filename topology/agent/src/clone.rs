@@ -18,7 +18,7 @@ use crate::agent::Agent;
 use crate::decide::{Authority, Disk};
 use crate::error::Error;
 use crate::memory::Joined;
-use crate::settings::{self, SyncTarget};
+use crate::settings::{self, Login, MAINTENANCE_DATABASE, SyncTarget};
 
 impl Agent {
     /// Makes this node a standby of the source, unless it is one.
@@ -46,7 +46,8 @@ impl Agent {
         Ok(CloneAnswer { cloned, member, system_identifier, replay_lsn })
     }
 
-    async fn copy_anew(&self, request: &CloneRequest) -> Result<Member, Error> {
+    /// Copies the source and makes the copy the data directory, under a new joining.
+    pub(crate) async fn copy_anew(&self, request: &CloneRequest) -> Result<Member, Error> {
         let occupied = self.postmaster.disk() != Disk::Absent;
         if occupied {
             self.may_discard(request).await?;
@@ -96,7 +97,8 @@ impl Agent {
         let address = self.ledger_address(source)?;
         let tls = self.config.postgres.tls.as_ref();
         let name = member.replication_name();
-        let conninfo = settings::conninfo(&address, Some(&name), &self.files.passfile, tls);
+        let login = Login::replication(&address, Some(&name));
+        let conninfo = settings::conninfo(&login, &self.files.passfile, tls);
         let slot = member.slot_name();
         let args = [
             "--dbname".as_ref(),
@@ -132,7 +134,7 @@ impl Agent {
 
     async fn replay_lsn(&self) -> Result<Option<Lsn>, Error> {
         let step = "read the replay position";
-        let server = self.open("postgres").await?;
+        let server = self.open(MAINTENANCE_DATABASE).await?;
         let sql = "select pg_last_wal_replay_lsn()::text";
         let text: Option<String> = server.optional::<Option<String>>(step, sql).await?.flatten();
         Ok(text.and_then(|text| Lsn::parse(&text).ok()))

@@ -3,6 +3,7 @@
 //! Invariants: every statement has a limit; one that outlives it is left to the server, never cancelled; results are
 //! read as one value or as JSON made by the server, so that a missing column is an error and not a default.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::agent::{Agent, secret};
 use crate::error::Error;
-use crate::settings::{DATABASE, REPLICATION_ROLE, SUPERUSER};
+use crate::settings::{DATABASE, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER};
 
 /// Until a connection is ready for statements.
 const CONNECT_TIMEOUT_MS: u64 = 3_000;
@@ -71,11 +72,42 @@ impl Agent {
         dbname: &str,
         limit: Duration,
     ) -> Result<Session, Error> {
+        self.open_detached(dbname, limit).await
+    }
+
+    /// As [`Self::open_limited`], for work that goes on without the agent's attention.
+    pub(crate) fn open_detached(
+        &self,
+        dbname: &str,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Session, Error>> + Send + use<> {
         let postgres = &self.config.postgres;
-        let place = (postgres.local_host(), postgres.listen.port());
+        let config = self.local(postgres.listen.port(), dbname, limit);
+        async move { Session::connect("connect to postgres", &config?).await }
+    }
+
+    /// Connects to this node's data, served at a port of its own.
+    pub(crate) async fn open_apart(&self, port: u16) -> Result<Session, Error> {
+        let config = self.local(port, DATABASE, STATEMENT_TIMEOUT)?;
+        Session::connect("connect to the data set apart", &config).await
+    }
+
+    fn local(&self, port: u16, dbname: &str, limit: Duration) -> Result<ConnectConfig, Error> {
+        let postgres = &self.config.postgres;
+        let place = (postgres.local_host(), port);
         let mut config = self.database.config(place, dbname, SUPERUSER, limit);
         config.password = secret(&postgres.superuser_password_file)?;
-        Session::connect("connect to postgres", &config).await
+        Ok(config)
+    }
+
+    /// Connects to a ledger node's Postgres as the role that a rewind reads with.
+    pub(crate) async fn open_rewind_source(&self, node: &NodeId) -> Result<Session, Error> {
+        let address = self.ledger_address(node)?;
+        let place = (address.host(), address.port());
+        let mut config =
+            self.database.config(place, MAINTENANCE_DATABASE, REWIND_ROLE, STATEMENT_TIMEOUT);
+        config.password = secret(&self.config.postgres.superuser_password_file)?;
+        Session::connect("connect to the ledger node for a rewind", &config).await
     }
 
     /// Connects to a ledger node's Postgres as the replication role.

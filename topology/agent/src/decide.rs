@@ -59,6 +59,17 @@ pub struct StartFacts<'a> {
     pub primary_in: Option<Epoch>,
     /// What its commits waited for.
     pub sync: &'a SyncTarget,
+    /// What else keeps it down.
+    pub hold: Option<Hold>,
+}
+
+/// Why the data directory is not to be started as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Its term has ended, and the next has not begun.
+    Demoted,
+    /// It is on its way back: half compared, rewound or copied.
+    Returning,
 }
 
 /// What Postgres may be started as.
@@ -92,6 +103,12 @@ pub enum Refusal {
     /// The control plane is away and this node was not primary in the last known epoch.
     #[error("the control plane is away and this node was not primary in the last known epoch")]
     NotLastPrimary,
+    /// The node waits for the next epoch.
+    #[error("this node was demoted and waits for the new epoch: rejoin it, or undo the demotion")]
+    Demoted,
+    /// The node is being made a standby.
+    #[error("this node is on its way back to being a standby: rejoin it")]
+    Returning,
     /// The control plane is away and no standby fences this node.
     #[error("the control plane is away and no standby in another region fences this node")]
     Unfenced,
@@ -101,6 +118,8 @@ pub enum Refusal {
 pub fn may_start(facts: &StartFacts<'_>) -> Result<Start, Refusal> {
     match (facts.kind, facts.disk) {
         (_, Disk::Absent) => Err(Refusal::NoData),
+        (NodeKind::Ledger, _) if facts.hold == Some(Hold::Demoted) => Err(Refusal::Demoted),
+        (NodeKind::Ledger, _) if facts.hold == Some(Hold::Returning) => Err(Refusal::Returning),
         (NodeKind::Reader, _) => Ok(Start::Reader),
         (NodeKind::Ledger, Disk::Standby) => Ok(Start::Standby),
         (NodeKind::Ledger, Disk::Primary) => may_lead(facts),
@@ -269,10 +288,17 @@ mod tests {
                 authority,
                 primary_in: primary_in.map(Epoch),
                 sync,
+                hold: None,
             };
             assert_eq!(&may_start(&facts), expected, "{authority:?} {primary_in:?} {sync:?}");
             facts.disk = Disk::Standby;
             assert_eq!(may_start(&facts), Ok(Start::Standby));
+            for disk in [Disk::Primary, Disk::Standby] {
+                let held =
+                    |hold| may_start(&StartFacts { disk, hold: Some(hold), ..facts.clone() });
+                assert_eq!(held(Hold::Demoted), Err(Refusal::Demoted));
+                assert_eq!(held(Hold::Returning), Err(Refusal::Returning));
+            }
             facts.disk = Disk::Absent;
             assert_eq!(may_start(&facts), Err(Refusal::NoData));
             facts = StartFacts { kind: NodeKind::Reader, disk: Disk::Primary, ..facts };

@@ -1,5 +1,6 @@
 //! `epoch/open`: the writer may log in and write under this epoch.
 //!
+//! The writer's role gets in by an access rule that is written after the epoch's commit.
 //! Invariants: only on the primary that the control record names, for the record's epoch, and only while commits wait
 //! for what the record says they wait for; epochs are inserted, never changed; the answer comes after a commit that
 //! waited for the second region, also when the epoch was open already.
@@ -14,15 +15,15 @@ use domicile_topology::observed::NodeKind;
 use domicile_topology::record::Record;
 
 use crate::agent::Agent;
-use crate::decide::Authority;
 use crate::error::Error;
-use crate::settings::{DATABASE, SyncTarget, WRITER_ROLE};
+use crate::settings::{DATABASE, SyncTarget};
+use crate::transfer::named;
 
 /// The commit's wait for the second region.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Agent {
-    /// Opens the epoch, unless it is open, and lets the writer's role log in.
+    /// Opens the epoch, unless it is open, and lets the writer's role in.
     pub async fn open_epoch(&self, request: &EpochOpenRequest) -> Result<EpochOpenAnswer, Error> {
         let _turn = self.turn().await?;
         if self.config.kind != NodeKind::Ledger || self.role() != Role::Primary {
@@ -31,25 +32,20 @@ impl Agent {
         let record = self.named_for(request.epoch).await?;
         fenced_as_recorded(&record, &self.memory().sync)?;
         let opened = self.insert_epoch(&record).await?;
-        self.remember(|memory| memory.primary_in = Some(record.epoch))?;
+        self.remember(|memory| {
+            memory.primary_in = Some(record.epoch);
+            memory.opened = Some(record.epoch);
+        })?;
+        if self.write_access()? {
+            self.postmaster.reload();
+        }
         tracing::info!(epoch = record.epoch.0, opened, "epoch open");
         Ok(EpochOpenAnswer { opened, epoch: record.epoch })
     }
 
-    async fn named_for(&self, epoch: Epoch) -> Result<Record, Error> {
-        match self.control.ask().await {
-            Authority::Answered(Some(record))
-                if record.writer_node == self.config.node && record.epoch == epoch =>
-            {
-                Ok(record)
-            }
-            Authority::Answered(Some(record)) => Err(Error::NotNamed(format!(
-                "the control record says epoch {} on {}",
-                record.epoch, record.writer_node
-            ))),
-            Authority::Answered(None) => Err(Error::NotNamed("there is no control record".into())),
-            Authority::Away(_) => Err(Error::ControlAway("an epoch is opened on its word only")),
-        }
+    /// The record, if the control plane says that it names this node at this epoch.
+    pub(crate) async fn named_for(&self, epoch: Epoch) -> Result<Record, Error> {
+        Ok(named(&self.config.node, epoch, self.control.ask().await)?)
     }
 
     async fn insert_epoch(&self, record: &Record) -> Result<bool, Error> {
@@ -71,9 +67,8 @@ impl Agent {
         if transaction.query_opt(own, &[&epoch, &node]).await.map_err(failed)?.is_none() {
             return Err(Error::NotNamed("the ledger has this epoch under another node".to_owned()));
         }
-        // Repeated as well: it writes, so the commit waits for the second region.
-        let login = format!("alter role {WRITER_ROLE} login");
-        transaction.execute(&login, &[]).await.map_err(failed)?;
+        // Repeated as well, so that the commit waits for the second region.
+        transaction.fence().await.map_err(failed)?;
         match transaction.commit(COMMIT_TIMEOUT).await {
             Ok(_durable) => Ok(opened == 1),
             Err(CommitError::Unknown(_)) => Err(Error::Unknown(step)),

@@ -7,6 +7,7 @@ use domicile_core::error::Code;
 use thiserror::Error;
 
 use crate::decide::{Refusal, SyncRefusal};
+use crate::transfer::TransferRefusal;
 
 /// An operation's failure. Each operation may be repeated.
 #[derive(Debug, Error)]
@@ -20,6 +21,9 @@ pub enum Error {
     /// What commits wait for is not changed.
     #[error("the synchronous standby is not changed: {0}")]
     Sync(#[from] SyncRefusal),
+    /// The record does not permit to move the writer so.
+    #[error(transparent)]
+    Transfer(#[from] TransferRefusal),
     /// The node's state does not permit it.
     #[error("{0}")]
     State(String),
@@ -62,11 +66,19 @@ impl Error {
             Self::Busy => Code::NodeBusy,
             Self::NotStarted(Refusal::NotNamed | Refusal::RecordLost)
             | Self::Sync(SyncRefusal::NotNamed)
+            | Self::Transfer(
+                TransferRefusal::NotNamed { .. }
+                | TransferRefusal::NoRecord
+                | TransferRefusal::WritesOpen,
+            )
             | Self::NotNamed(_) => Code::WriterNotNamed,
             Self::NotStarted(Refusal::NotLastPrimary | Refusal::Unfenced)
             | Self::Sync(SyncRefusal::Away)
+            | Self::Transfer(TransferRefusal::Away)
             | Self::ControlAway(_) => Code::ControlUnavailable,
-            Self::NotStarted(Refusal::NoData) | Self::Sync(_) | Self::State(_) => Code::NodeState,
+            Self::NotStarted(Refusal::NoData | Refusal::Demoted | Refusal::Returning)
+            | Self::Sync(_)
+            | Self::State(_) => Code::NodeState,
             Self::Timeout { .. } => Code::StepTimeout,
             Self::Step { .. } => Code::StepFailed,
             Self::Unknown(_) => Code::OutcomeUnknown,

@@ -1,25 +1,27 @@
 //! Following the control plane: what a node does by itself when the record or the topology changes.
 //!
-//! Invariants: a primary that a fresh record no longer names stops; a reader's existing subscriptions point to the
+//! Invariants: a primary that a fresh record no longer names stops, and comes back as a standby; a reader's existing subscriptions point to the
 //! node the record names; access rules follow the topology. Nothing here makes or deletes data.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_topology::agent_api::{Role, StopMode};
+use domicile_topology::agent_api::Role;
 use domicile_topology::observed::NodeKind;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::comeback::Attempts;
 use crate::decide::{Authority, must_yield};
 use crate::error::Error;
-use crate::postmaster::Presence;
+use crate::postmaster::{Presence, YIELD_TIMEOUT};
 
 /// The longest time between two looks, should a change go unnoticed.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Follows for as long as the agent lives.
 pub(crate) async fn run(agent: Arc<Agent>) {
+    let mut attempts = Attempts::default();
     loop {
         // Elapsed or changed: both mean to look again.
         drop(timeout(PERIOD, agent.control.changed()).await);
@@ -28,6 +30,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         {
             tracing::warn!(%error, "cannot follow the control plane for now");
         }
+        agent.come_back(&mut attempts).await;
     }
 }
 
@@ -54,7 +57,7 @@ impl Agent {
         let authority = self.control.ask().await;
         if must_yield(&self.config.node, &authority) {
             tracing::warn!("the control record names another writer: stopping postgres");
-            return self.postmaster.stop(StopMode::Fast).await.map(drop);
+            return self.postmaster.stop_within(YIELD_TIMEOUT).await.map(drop);
         }
         match authority {
             Authority::Answered(Some(record)) => {

@@ -13,7 +13,9 @@ use secrecy::ExposeSecret as _;
 use crate::agent::{Agent, secret};
 use crate::decide::{Authority, Disk};
 use crate::error::Error;
-use crate::settings::{DATABASE, REPLICATION_ROLE, SUPERUSER, SyncTarget};
+use crate::settings::{
+    DATABASE, MAINTENANCE_DATABASE, REPLICATION_ROLE, REWIND_ROLE, SUPERUSER, SyncTarget,
+};
 
 const INITDB_TIMEOUT: Duration = Duration::from_secs(40);
 /// Configuration that Postgres' tools leave in a data directory.
@@ -96,22 +98,14 @@ impl Agent {
     /// Strips the draft of its own configuration and moves it to its place.
     pub(crate) fn adopt_draft(&self, draft: &Path) -> Result<(), Error> {
         let failed = |error| Error::step("put the data directory in place", error);
-        for name in STRAY_FILES {
-            match std::fs::remove_file(draft.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed(error));
-                }
-                _ => {}
-            }
-        }
-        std::fs::write(draft.join("postgresql.auto.conf"), "").map_err(failed)?;
+        strip_configuration(draft).map_err(failed)?;
         std::fs::rename(draft, &self.config.postgres.data_dir).map_err(failed)
     }
 
     // The standby is cloned before the first migration, so its role cannot come from there.
     async fn provision(&self) -> Result<(), Error> {
         let step = "provision the database";
-        let server = self.open("postgres").await?;
+        let server = self.open(MAINTENANCE_DATABASE).await?;
         let exists = format!("select true from pg_database where datname = '{DATABASE}'");
         if server.optional::<bool>(step, &exists).await?.is_none() {
             server.run(step, &format!("create database {DATABASE}")).await?;
@@ -120,6 +114,7 @@ impl Agent {
             let verifier = &self.config.postgres.replication_verifier_file;
             self.set_login(&server, REPLICATION_ROLE, verifier.as_deref(), "login replication")
                 .await?;
+            server.run(step, &rewind_role()).await?;
         }
         Ok(())
     }
@@ -149,6 +144,38 @@ impl Agent {
         }
         server.run(step, &format!("alter role {role} {attributes} password '{verifier}'")).await
     }
+}
+
+/// Removes what would let a data directory start with settings of its own.
+pub(crate) fn strip_configuration(data: &Path) -> std::io::Result<()> {
+    for name in STRAY_FILES {
+        match std::fs::remove_file(data.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::write(data.join("postgresql.auto.conf"), "")
+}
+
+// The role reads the files of a primary for the rewind of a returned node, and nothing else may; it has the superuser's
+// password, which all ledger nodes share.
+fn rewind_role() -> String {
+    format!(
+        "do $$
+         declare verifier text := (select rolpassword from pg_authid where rolname = '{SUPERUSER}');
+         begin
+           if to_regrole('{REWIND_ROLE}') is null then
+             create role {REWIND_ROLE} login;
+           end if;
+           if exists (select from pg_authid where rolname = '{REWIND_ROLE}' and rolpassword is distinct from verifier) then
+             execute format('alter role {REWIND_ROLE} password %L', verifier);
+           end if;
+           if not has_function_privilege('{REWIND_ROLE}', 'pg_read_binary_file(text)', 'execute') then
+             grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
+               pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to {REWIND_ROLE};
+           end if;
+         end $$"
+    )
 }
 
 // Also what keeps the verifier from ending its quotes.

@@ -8,11 +8,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use domicile_core::epoch::Epoch;
+use domicile_core::epoch::{Epoch, Lsn};
 use domicile_core::ids::NodeId;
 use domicile_topology::member::Member;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::Hold;
 use crate::settings::SyncTarget;
 
 /// The agent's memory of its node.
@@ -27,6 +28,41 @@ pub(crate) struct Memory {
     pub(crate) sync: SyncTarget,
     /// The last epoch in which this node ran as primary under a record that named it.
     pub(crate) primary_in: Option<Epoch>,
+    /// The last epoch that was opened here: the writer may log in while the node is primary of it.
+    #[serde(default)]
+    pub(crate) opened: Option<Epoch>,
+    /// Set from a demotion until the node follows the new primary, or is primary again.
+    #[serde(default)]
+    pub(crate) demoted: Option<Demoted>,
+    /// How far a return has come; set until the node streams and its old slots are gone.
+    #[serde(default)]
+    pub(crate) returning: Option<Returning>,
+}
+
+/// The end of this node's term.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Demoted {
+    /// The epoch that ended.
+    pub(crate) epoch: Epoch,
+    /// The shutdown checkpoint.
+    pub(crate) end_lsn: Lsn,
+    /// Its timeline.
+    pub(crate) timeline: u32,
+}
+
+/// A step of a return that must be known after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Returning {
+    /// The old data runs, or ran, apart from everybody, to be compared.
+    Apart,
+    /// A rewind began: found unfinished, it is not repeated, the data is copied anew.
+    Rewinding,
+    /// The data is thrown away and copied anew.
+    Cloning,
+    /// The data is right; slots of the former role are left to drop.
+    Settling,
 }
 
 /// A standby's joining.
@@ -40,6 +76,17 @@ pub(crate) struct Joined {
 }
 
 impl Memory {
+    /// What keeps the data directory from being started as it is.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        match (self.returning, &self.demoted) {
+            (Some(Returning::Apart | Returning::Rewinding | Returning::Cloning), _) => {
+                Some(Hold::Returning)
+            }
+            (_, Some(_)) => Some(Hold::Demoted),
+            (Some(Returning::Settling) | None, None) => None,
+        }
+    }
+
     /// Reads the file; a missing one is an empty memory.
     pub(crate) fn read(file: &Path) -> io::Result<Self> {
         match std::fs::read(file) {

@@ -36,7 +36,7 @@ impl Agent {
         match self.config.kind {
             NodeKind::Ledger => {
                 let verifier = postgres.writer_verifier_file.as_deref();
-                self.set_login(&session, WRITER_ROLE, verifier, "").await?;
+                self.set_login(&session, WRITER_ROLE, verifier, "login").await?;
             }
             NodeKind::Reader => {
                 let verifier = postgres.reader_verifier_file.as_deref();

@@ -179,7 +179,7 @@ impl Agent {
             },
             sync_waiters: None,
             restarts: self.restarts.load(Ordering::Relaxed),
-            refusal: self.refusal().map(|refusal| refusal.to_string()),
+            refusal: self.trouble().or_else(|| self.refusal().map(|refusal| refusal.to_string())),
             stalled: self.stalled(),
         };
         NodeStatus {

@@ -21,9 +21,15 @@ use crate::process::{self, Living};
 use crate::tools::Tools;
 
 /// How often a starting or stopping server is looked at.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(4);
 /// A fast shutdown that takes longer becomes an immediate one.
 pub(crate) const FAST_STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// A clean stop that takes longer is given up: replication connections to the dead are over by then.
+const CLEAN_STOP_TIMEOUT: Duration = Duration::from_secs(8);
+/// A clean stop that takes longer is helped along.
+const HELP_AFTER: Duration = Duration::from_millis(300);
+/// A primary that another has replaced gets this long to stop cleanly.
+pub(crate) const YIELD_TIMEOUT: Duration = Duration::from_secs(2);
 /// After an immediate shutdown Postgres kills its own children within 5 s.
 pub(crate) const IMMEDIATE_STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Until a started server takes connections; recovery goes on beyond it, the call does not.
@@ -64,7 +70,7 @@ impl Postmaster {
     pub(crate) fn disk(&self) -> Disk {
         if !self.data_dir.join("PG_VERSION").exists() {
             Disk::Absent
-        } else if self.data_dir.join("standby.signal").exists() {
+        } else if self.standby_signal().exists() {
             Disk::Standby
         } else {
             Disk::Primary
@@ -145,14 +151,58 @@ impl Postmaster {
 
     /// Stops the server; a fast stop that takes too long becomes an immediate one. True if it ran.
     pub(crate) async fn stop(&self, mode: StopMode) -> Result<bool, Error> {
+        let wait = match mode {
+            StopMode::Fast => FAST_STOP_TIMEOUT,
+            StopMode::Immediate => Duration::ZERO,
+        };
+        self.stop_within(wait).await
+    }
+
+    /// Stops the server: fast if it manages in this time, immediately if not. True if it ran.
+    pub(crate) async fn stop_within(&self, wait: Duration) -> Result<bool, Error> {
         let ran = self.presence() != Presence::Down;
-        if mode == StopMode::Fast && self.signalled(Signal::INT, FAST_STOP_TIMEOUT).await {
+        if wait > Duration::ZERO && self.signalled(Signal::INT, wait).await {
             return Ok(ran);
         }
         if self.signalled(Signal::QUIT, IMMEDIATE_STOP_TIMEOUT).await {
             return Ok(ran);
         }
         Err(timeout("stop postgres", IMMEDIATE_STOP_TIMEOUT))
+    }
+
+    /// Stops the server cleanly. What holds the stop up – a stopped process, or one of `senders`, which were told to end
+    /// and have not – is helped along, because the server waits for it. The control file says whether it was clean.
+    pub(crate) async fn stop_cleanly(&self, senders: &[i32]) -> Result<bool, Error> {
+        let begun = Instant::now();
+        if let Presence::Busy(living) | Presence::Up(living) = self.presence() {
+            process::signal(living, Signal::INT);
+        }
+        let mut helped_at = begun;
+        while begun.elapsed() < CLEAN_STOP_TIMEOUT {
+            if self.presence() == Presence::Down {
+                return Ok(true);
+            }
+            if helped_at.elapsed() >= HELP_AFTER {
+                helped_at = Instant::now();
+                self.help_to_end(senders);
+            }
+            sleep(POLL).await;
+        }
+        self.stop_within(Duration::ZERO).await
+    }
+
+    // A process that was stopped by a signal does not see the one that ends it until it goes on.
+    fn help_to_end(&self, senders: &[i32]) {
+        for sender in senders.iter().filter_map(|pid| process::living(*pid, &self.data_dir)) {
+            process::signal(sender, Signal::TERM);
+        }
+        for stopped in self.stalled() {
+            tracing::warn!(
+                pid = stopped.pid.as_raw_nonzero(),
+                "waking a stopped process to end it"
+            );
+            process::signal(stopped, Signal::CONT);
+        }
     }
 
     async fn signalled(&self, signal: Signal, wait: Duration) -> bool {
@@ -181,6 +231,11 @@ impl Postmaster {
     pub(crate) fn stalled(&self) -> Vec<Living> {
         let all = process::all_living(&self.data_dir, "postgres");
         all.into_iter().filter(|process| process.stopped).collect()
+    }
+
+    /// The file that makes the data directory a standby's.
+    pub(crate) fn standby_signal(&self) -> PathBuf {
+        self.data_dir.join("standby.signal")
     }
 
     fn pid_file(&self) -> PathBuf {

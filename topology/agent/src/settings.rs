@@ -21,7 +21,11 @@ use serde::{Deserialize, Serialize};
 pub const DATABASE: &str = "domicile";
 /// The role of standbys and subscriptions.
 pub const REPLICATION_ROLE: &str = "domicile_replication";
-/// The role of the writer service: no login until its epoch is opened.
+/// The database that every server has.
+pub const MAINTENANCE_DATABASE: &str = "postgres";
+/// The role that reads a primary's files for the rewind of a returned node.
+pub const REWIND_ROLE: &str = "domicile_rewind";
+/// The role of the writer service: let in by the access rules while its epoch is open.
 pub const WRITER_ROLE: &str = "domicile_writer";
 /// The role of the reader service.
 pub const READER_ROLE: &str = "domicile_reader";
@@ -211,7 +215,8 @@ pub fn render_role(input: &RoleSettings<'_>) -> String {
     };
     put(&mut out, "cluster_name", &name);
     if let Some(upstream) = &input.upstream {
-        let conninfo = conninfo(upstream.address, None, input.passfile, input.tls);
+        let conninfo =
+            conninfo(&Login::replication(upstream.address, None), input.passfile, input.tls);
         put(&mut out, "primary_conninfo", &conninfo);
         put(&mut out, "primary_slot_name", &upstream.member.slot_name());
     }
@@ -225,6 +230,23 @@ pub fn render_role(input: &RoleSettings<'_>) -> String {
     out
 }
 
+/// Renders the role file of data that runs apart from everybody, to be read: it follows nobody, nobody follows it, and
+/// nothing can commit on it.
+pub fn render_role_apart() -> String {
+    let mut out = String::from(
+        "# Written by domicile-agent to look into data that is about to be replaced.\n",
+    );
+    for (name, value) in [
+        ("sync_replication_slots", "off"),
+        ("synchronous_standby_names", &standby_names(&SyncTarget::Closed)),
+        ("default_transaction_read_only", "on"),
+        ("autovacuum", "off"),
+    ] {
+        put(&mut out, name, value);
+    }
+    out
+}
+
 /// The value of `synchronous_standby_names`.
 pub fn standby_names(sync: &SyncTarget) -> String {
     match sync {
@@ -234,25 +256,46 @@ pub fn standby_names(sync: &SyncTarget) -> String {
     }
 }
 
-/// A connection string of the replication role: for standbys (named by `cluster_name`) and subscriptions.
-pub fn conninfo(
-    address: &Address,
-    application_name: Option<&str>,
-    passfile: &Path,
-    tls: Option<&TlsFiles>,
-) -> String {
+/// Where a connection string leads, and as whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    /// The server.
+    pub address: &'a Address,
+    /// The role; its password is in the passfile.
+    pub role: &'a str,
+    /// The database.
+    pub database: &'a str,
+    /// The name the connection shows.
+    pub application_name: Option<&'a str>,
+}
+
+impl<'a> Login<'a> {
+    /// The replication role: for standbys (named by `cluster_name`) and subscriptions.
+    pub fn replication(address: &'a Address, application_name: Option<&'a str>) -> Self {
+        Self { address, role: REPLICATION_ROLE, database: DATABASE, application_name }
+    }
+
+    /// The role that a rewind reads with.
+    pub fn rewind(address: &'a Address) -> Self {
+        let database = MAINTENANCE_DATABASE;
+        Self { address, role: REWIND_ROLE, database, application_name: None }
+    }
+}
+
+/// A connection string.
+pub fn conninfo(login: &Login<'_>, passfile: &Path, tls: Option<&TlsFiles>) -> String {
     let mut parts = vec![
-        ("host", address.host().to_owned()),
-        ("port", address.port().to_string()),
-        ("user", REPLICATION_ROLE.to_owned()),
-        ("dbname", DATABASE.to_owned()),
+        ("host", login.address.host().to_owned()),
+        ("port", login.address.port().to_string()),
+        ("user", login.role.to_owned()),
+        ("dbname", login.database.to_owned()),
         ("passfile", passfile.to_string_lossy().into_owned()),
         ("connect_timeout", CONNECT_TIMEOUT_S.to_string()),
         ("tcp_user_timeout", REPLICATION_TIMEOUT_MS.to_string()),
         ("keepalives_idle", "5".to_owned()),
         ("gssencmode", "disable".to_owned()),
     ];
-    if let Some(name) = application_name {
+    if let Some(name) = login.application_name {
         parts.push(("application_name", name.to_owned()));
     }
     match tls {
@@ -270,10 +313,10 @@ pub fn conninfo(
     pairs.join(" ")
 }
 
-/// The password file's text for the replication role, at any address.
-pub fn render_passfile(password: &str) -> String {
+/// A line of the password file for a role, at any address.
+pub fn passfile_line(role: &str, password: &str) -> String {
     let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
-    format!("*:*:*:{REPLICATION_ROLE}:{escaped}\n")
+    format!("*:*:*:{role}:{escaped}\n")
 }
 
 fn put(out: &mut String, name: &str, value: &str) {
@@ -380,7 +423,8 @@ mod tests {
         let address = Address::parse("db.example:5432").unwrap();
         let file = |name: &str| Path::new("/tls").join(name);
         let tls = TlsFiles { cert: file("cert"), key: file("key"), ca: file("ca") };
-        let text = conninfo(&address, Some("sub_x"), Path::new("/p"), Some(&tls));
+        let login = Login::replication(&address, Some("sub_x"));
+        let text = conninfo(&login, Path::new("/p"), Some(&tls));
         for part in ["sslmode='verify-full'", "sslrootcert='/tls/ca'", "sslcert='/tls/cert'"] {
             assert!(text.contains(part), "{text}");
         }
@@ -389,6 +433,6 @@ mod tests {
 
     #[test]
     fn a_password_with_separators_survives_the_passfile() {
-        assert_eq!(render_passfile(r"a:b\c"), "*:*:*:domicile_replication:a\\:b\\\\c\n");
+        assert_eq!(passfile_line("role", r"a:b\c"), "*:*:*:role:a\\:b\\\\c\n");
     }
 }

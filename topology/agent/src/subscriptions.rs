@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::agent::Agent;
 use crate::database::Session;
 use crate::error::Error;
-use crate::settings::{DATABASE, conninfo};
+use crate::settings::{DATABASE, Login, conninfo};
 
 /// A subscription of this database.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -124,7 +124,8 @@ impl Agent {
         let address = self.ledger_address(publisher)?;
         let name = subscription_name(&self.config.node, jurisdiction);
         let tls = self.config.postgres.tls.as_ref();
-        let conninfo = conninfo(&address, Some(&name), &self.files.passfile, tls);
+        let login = Login::replication(&address, Some(&name));
+        let conninfo = conninfo(&login, &self.files.passfile, tls);
         Ok(Wanted { jurisdiction, name, conninfo })
     }
 

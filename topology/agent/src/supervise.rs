@@ -24,7 +24,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 pub async fn run(agent: Arc<Agent>, drain: Drain) {
     let mut backoff = Backoff::default();
     while !drain.has_begun() {
-        if agent.memory().wanted && agent.postmaster.presence() == Presence::Down && backoff.due() {
+        let memory = agent.memory();
+        let wanted = memory.wanted && memory.hold().is_none();
+        if wanted && agent.postmaster.presence() == Presence::Down && backoff.due() {
             backoff.attempted(agent.restart().await);
         }
         sleep(PERIOD).await;
@@ -50,7 +52,9 @@ impl Agent {
     // True when there is nothing more to do for now.
     async fn restart(&self) -> bool {
         let Some(_turn) = self.idle_turn() else { return true };
-        if !self.memory().wanted || self.postmaster.presence() != Presence::Down {
+        let memory = self.memory();
+        if !memory.wanted || memory.hold().is_some() || self.postmaster.presence() != Presence::Down
+        {
             return true;
         }
         let crashed = self.seen_up();

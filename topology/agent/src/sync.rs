@@ -18,7 +18,7 @@ use crate::agent::Agent;
 use crate::database::Session;
 use crate::decide::may_change_sync;
 use crate::error::Error;
-use crate::settings::{SyncTarget, standby_names};
+use crate::settings::{MAINTENANCE_DATABASE, SyncTarget, standby_names};
 
 /// Until the member streams and is near.
 const STREAM_TIMEOUT_MS: u64 = 20_000;
@@ -48,7 +48,7 @@ impl Agent {
         let present = self.memory().sync;
         let member = request.member.as_ref();
         may_change_sync(&self.config.node, &authority, &present, member)?;
-        let server = self.open("postgres").await?;
+        let server = self.open(MAINTENANCE_DATABASE).await?;
         let wanted = match member {
             Some(member) => SyncTarget::Member(member.clone()),
             None => SyncTarget::Off,

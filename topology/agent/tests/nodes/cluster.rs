@@ -67,6 +67,15 @@ impl MemoryControl {
         self.record.send_replace(authority);
     }
 
+    pub(crate) fn put(&self, record: Record) {
+        record.check().unwrap();
+        self.set(Authority::Answered(Some(record)));
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.record.borrow().record().cloned().unwrap()
+    }
+
     pub(crate) fn name(&self, writer: &str, epoch: u64, sync: Option<&Member>) -> Record {
         let beginning = if epoch == 1 { Beginning::First } else { Beginning::Forced };
         let (region, node) = (RegionId::parse("mt-1").unwrap(), NodeId::parse(writer).unwrap());
@@ -195,7 +204,12 @@ impl Node {
 
     /// A superuser's connection to the node's ledger database.
     pub(crate) async fn connect(&self) -> Connection {
-        let config = ConnectConfig {
+        domicile_postgres::connect(&self.superuser()).await.unwrap()
+    }
+
+    /// How a superuser connects.
+    pub(crate) fn superuser(&self) -> ConnectConfig {
+        ConnectConfig {
             host: "127.0.0.1".to_owned(),
             port: self.port,
             dbname: "domicile".to_owned(),
@@ -205,8 +219,7 @@ impl Node {
             application_name: "test".to_owned(),
             connect_timeout_ms: 5_000,
             statement_timeout_ms: 20_000,
-        };
-        domicile_postgres::connect(&config).await.unwrap()
+        }
     }
 
     /// The postmaster's process.

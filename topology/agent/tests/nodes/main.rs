@@ -5,4 +5,5 @@
 mod api;
 mod cluster;
 mod ledger;
+mod moves;
 mod reader;

@@ -12,6 +12,7 @@ use domicile_topology::observed::{PostgresState, StandbyStatus};
 
 use crate::cluster::{Cluster, Node, run, until};
 use crate::ledger::{make_sync, pair};
+use crate::moves::writer_gets_in;
 
 async fn reader(cluster: &Cluster, name: &str, port_offset: u16) -> Node {
     let node = cluster.node(name, name, port_offset);
@@ -105,9 +106,7 @@ async fn open_epoch(node: &Node, epoch: u64) {
     let other = EpochOpenRequest { epoch: Epoch(epoch + 1) };
     let refused = node.agent.open_epoch(&other).await.unwrap_err();
     assert_eq!(refused.code(), Code::WriterNotNamed, "{refused}");
-    let login = "select rolcanlogin from pg_roles where rolname = 'domicile_writer'";
-    let login = node.connect().await.query_one(login, &[]).await.unwrap();
-    assert!(login.get::<_, bool>(0));
+    assert!(writer_gets_in(node).await);
     node.status_until("the status shows the epoch", |s| s.epoch_open == Some(Epoch(epoch))).await;
 }
 
