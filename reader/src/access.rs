@@ -2,6 +2,8 @@
 //!
 //! The router is not trusted with any of this: the reader checks the token itself (DESIGN invariant 6).
 
+use crate::problem;
+use crate::shared_reads::{Revocations, SharedReads};
 use crate::store::Store;
 use domicile_core::claims::{Bearer, Validated};
 use domicile_core::error::Code;
@@ -10,6 +12,7 @@ use domicile_service::problem::Problem;
 use domicile_service::token::TokenVerifier;
 use http::HeaderMap;
 use quick_cache::sync::Cache;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,15 +25,20 @@ const SESSIONS_REMEMBERED: usize = 50_000;
 /// Checks tokens for the jurisdictions of this node.
 pub struct Access {
     verifier: TokenVerifier,
-    store: Store,
-    served: Vec<Jurisdiction>,
+    served: BTreeMap<Jurisdiction, SharedReads<Revocations>>,
     seen: Cache<SessionId, Instant>,
 }
 
 impl Access {
     /// Serves exactly `served`.
-    pub fn new(verifier: TokenVerifier, store: Store, served: Vec<Jurisdiction>) -> Self {
-        Self { verifier, store, served, seen: Cache::new(SESSIONS_REMEMBERED) }
+    pub fn new(verifier: TokenVerifier, store: &Store, served: Vec<Jurisdiction>) -> Self {
+        let revocations = |jurisdiction: Jurisdiction| {
+            let store = store.clone();
+            let read = Revocations { store, jurisdiction: jurisdiction.clone() };
+            (jurisdiction, SharedReads::start(read))
+        };
+        let served = served.into_iter().map(revocations).collect();
+        Self { verifier, served, seen: Cache::new(SESSIONS_REMEMBERED) }
     }
 
     /// The key set, to be replaced when the topology changes.
@@ -41,28 +49,27 @@ impl Access {
     /// The claims of the request's token, if it may read here.
     pub async fn check(&self, headers: &HeaderMap) -> Result<Arc<Validated>, Problem> {
         let claims = self.verifier.verify_request(headers)?;
-        if !self.served.contains(&claims.jurisdiction) {
+        let Some(revocations) = self.served.get(&claims.jurisdiction) else {
             metrics::counter!("domicile_foreign_tokens_total").increment(1);
             return Err(Code::JurisdictionForbidden.into());
-        }
+        };
         if let Bearer::Player(player) = &claims.bearer {
-            self.check_session(&claims.jurisdiction, player.session).await?;
+            self.check_session(revocations, player.session).await?;
         }
         Ok(claims)
     }
 
     async fn check_session(
         &self,
-        jurisdiction: &Jurisdiction,
+        revocations: &SharedReads<Revocations>,
         session: SessionId,
     ) -> Result<(), Problem> {
         let memory = Duration::from_millis(REVOCATION_MEMORY_MS);
         if self.seen.get(&session).is_some_and(|checked| checked.elapsed() < memory) {
             return Ok(());
         }
-        let revoked =
-            self.store.revoked(jurisdiction, session).await.map_err(crate::problem::database)?;
-        if revoked {
+        let revoked = revocations.get(session).await;
+        if revoked.map_err(|cause| problem::unread(&cause))? {
             return Err(Code::SessionRevoked.into());
         }
         self.seen.insert(session, Instant::now());

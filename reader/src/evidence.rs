@@ -4,7 +4,7 @@
 //! verified again in each proof made of it: when one does not hold, everything remembered is forgotten.
 
 use crate::proofs::ProofFailure;
-use crate::round_reads::RoundReads;
+use crate::shared_reads::{Rounds, SharedReads};
 use crate::store::{LogId, Store, StoredCheckpoint};
 use crate::tiles::Tiles;
 use domicile_core::checkpoint::Checkpoint;
@@ -35,7 +35,7 @@ pub struct Evidence {
     /// The pinned key; its name is the origin.
     pub key: VerifierKey,
     /// Reads of rounds.
-    pub rounds: RoundReads,
+    pub rounds: SharedReads<Rounds>,
     /// Rows of the tree.
     pub tiles: Tiles,
     checkpoints: Cache<u64, Arc<Opened>>,
@@ -46,7 +46,7 @@ impl Evidence {
     /// Nothing remembered yet.
     pub fn new(store: Store, log: LogId, key: VerifierKey) -> Self {
         Self {
-            rounds: RoundReads::start(store.clone(), log.clone()),
+            rounds: SharedReads::start(Rounds { store: store.clone(), log: log.clone() }),
             tiles: Tiles::new(store.clone(), log.clone()),
             checkpoints: Cache::new(CHECKPOINTS_REMEMBERED),
             commits: Cache::new(COMMITS_REMEMBERED),

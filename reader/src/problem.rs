@@ -10,10 +10,11 @@ const RETRY_AFTER_S: u64 = 1;
 /// The replica's database failed.
 #[expect(clippy::needless_pass_by_value, reason = "taken as `map_err` gives it")]
 pub(crate) fn database(error: domicile_postgres::Error) -> Problem {
-    unreadable(&error)
+    unread(&error)
 }
 
-fn unreadable(error: &(dyn std::error::Error + 'static)) -> Problem {
+/// The replica could not be asked, or did not answer.
+pub(crate) fn unread(error: &(dyn std::error::Error + 'static)) -> Problem {
     let cause = error.source().map(ToString::to_string);
     tracing::warn!(error, cause, "the replica cannot be read");
     Problem::new(Code::Database).retry_after_s(RETRY_AFTER_S)
@@ -27,7 +28,7 @@ pub(crate) fn proof(failure: ProofFailure) -> Problem {
             Problem::new(Code::ProofNotReady).retry_after_s(RETRY_AFTER_S)
         }
         ProofFailure::Database(error) => database(error),
-        ProofFailure::Unread(cause) => unreadable(&cause),
+        ProofFailure::Unread(cause) => unread(&cause),
         ProofFailure::Contradiction(reason) => {
             tracing::error!(reason, "a proof made from the replica does not hold");
             Code::ReplicaUnverified.into()

@@ -5,7 +5,7 @@
 
 use crate::auditor::VerifiedHead;
 use crate::evidence::{Evidence, Opened};
-use crate::round_reads::Unread;
+use crate::shared_reads::Unread;
 use crate::store::{StoredBet, StoredEntry};
 use domicile_core::bundle::{
     BetInclusion, Bundle, BundleFormat, Entry, Opening, OpeningFormat, RoundKind,
@@ -70,7 +70,7 @@ impl<'a> Prover<'a> {
 
     /// The public bundle of a round or a play.
     pub async fn bundle(&self, round: RoundId) -> Result<MadeBundle, ProofFailure> {
-        let stored = self.evidence.rounds.entries(round).await?;
+        let stored = self.evidence.rounds.get(round).await?;
         let last = stored.last().ok_or(ProofFailure::Absent)?;
         let covering = last.checkpoint.clone().filter(|stored| stored.size <= self.head.size);
         let covering = covering.ok_or(ProofFailure::NotCovered(last.index))?;

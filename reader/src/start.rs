@@ -110,7 +110,7 @@ fn build(
     let served: Vec<Jurisdiction> = logs.keys().cloned().collect();
     let verifier =
         TokenVerifier::new(config.cluster.clone(), Arc::new(SystemClock), token_keys(topology)?);
-    let access = Access::new(verifier, store.clone(), served);
+    let access = Access::new(verifier, &store, served);
     Ok(Reader::new(config.node.clone(), store, access, logs))
 }
 

@@ -1,5 +1,7 @@
 //! Closed-loop load: so many callers, each on a connection of its own, each with one request at a time.
 
+use crate::cpu::Processes;
+use crate::report::Sample;
 use crate::wire::{Answer, Connection, Target};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,18 +49,25 @@ impl Run {
     }
 }
 
-/// Runs the callers for `time` and hands them back. Ends within a bounded time, or not at all (a panic).
+/// Runs the callers for `time` and hands them back; `servers` are watched from when all are connected.
+/// Ends within a bounded time, or with a panic.
 pub(crate) async fn run<C: Caller>(
     target: &Target,
     callers: Vec<C>,
     time: Duration,
-) -> (Run, Vec<C>) {
-    tokio::time::timeout(time + BEYOND, unbounded(target, callers, time))
+    servers: &Processes,
+) -> (Sample, Vec<C>) {
+    tokio::time::timeout(time + BEYOND, unbounded(target, callers, time, servers))
         .await
         .unwrap_or_else(|_late| panic!("NOT RUN: callers still wait {BEYOND:?} after the run"))
 }
 
-async fn unbounded<C: Caller>(target: &Target, callers: Vec<C>, time: Duration) -> (Run, Vec<C>) {
+async fn unbounded<C: Caller>(
+    target: &Target,
+    callers: Vec<C>,
+    time: Duration,
+    servers: &Processes,
+) -> (Sample, Vec<C>) {
     let start = Arc::new(Barrier::new(callers.len() + 1));
     let mut tasks = JoinSet::new();
     for mut caller in callers {
@@ -68,18 +77,23 @@ async fn unbounded<C: Caller>(target: &Target, callers: Vec<C>, time: Duration) 
             if let Some(request) = caller.opening() {
                 caller.answer(&connection.exchange(&request).await);
             }
+            // Once to say that it is connected, once more to begin.
+            start.wait().await;
             start.wait().await;
             let (latencies, last) = call(&mut caller, connection, Instant::now() + time).await;
             (caller, latencies, last)
         });
     }
-    let started = tokio::select! {
-        _ = start.wait() => Instant::now(),
+    tokio::select! {
+        _ = start.wait() => {}
         Some(early) = tasks.join_next() => {
             let cause = early.err().expect("no caller ends before the start");
             std::panic::resume_unwind(cause.into_panic());
         }
-    };
+    }
+    let before_us = servers.used_us();
+    start.wait().await;
+    let started = Instant::now();
     let (mut callers, mut latencies, mut end) = (Vec::new(), Vec::new(), started);
     while let Some(ended) = tasks.join_next().await {
         let ended = ended.unwrap_or_else(|cause| std::panic::resume_unwind(cause.into_panic()));
@@ -88,8 +102,9 @@ async fn unbounded<C: Caller>(target: &Target, callers: Vec<C>, time: Duration) 
         latencies.extend(of_one);
         end = end.max(last);
     }
+    let cpu_us = servers.used_us() - before_us;
     let count = latencies.len();
-    (Run::of(latencies, count, end - started), callers)
+    (Sample { run: Run::of(latencies, count, end - started), cpu_us }, callers)
 }
 
 /// Latencies in microseconds, and when the last answer came.

@@ -1,7 +1,6 @@
 //! Proofs read per second: at the reader beside a prepared `pgbench` select on its own database, and through
 //! the router beside HAProxy, which checks the same tokens in front of the same reader.
 
-use crate::cpu::Processes;
 use crate::haproxy::{self, HaProxy};
 use crate::load::{self, Caller};
 use crate::pgbench::{self, Pgbench};
@@ -79,7 +78,8 @@ pub(crate) async fn through_the_router(scene: &Scene, report: &mut Report) {
         for ((_, target, headers, processes), samples) in ways.iter().zip(&mut samples) {
             let requests = Arc::new(signed(scene, target, rounds, *headers));
             let callers = callers(&requests, None, ROUTER_CALLERS);
-            samples.push(measured(processes, target, callers).await);
+            let (sample, _) = load::run(target, callers, RUN_TIME, processes).await;
+            samples.push(sample);
         }
     }
     report.section(
@@ -96,7 +96,9 @@ async fn warm(scene: &Scene, rounds: &[String]) {
     let target = scene.reader();
     let all = Arc::new(requests(scene, &target, rounds));
     let asked = Arc::new(AtomicUsize::new(0));
-    load::run(&target, callers(&all, Some(&asked), READER_CALLERS), WARM_WITHIN).await;
+    let reader = scene.processes(&["reader-mt/reader"]);
+    let callers = callers(&all, Some(&asked), READER_CALLERS);
+    load::run(&target, callers, WARM_WITHIN, &reader).await;
     assert!(asked.load(Ordering::Relaxed) >= all.len(), "NOT RUN: the reader is not warm in time");
 }
 
@@ -162,13 +164,8 @@ async fn select(scene: &Scene, replica: &Client, script: &str) -> Sample {
 
 async fn read(scene: &Scene, target: &Target, callers: Vec<ProofCaller>) -> Sample {
     let processes = scene.processes(&["reader-mt/reader", "reader-mt/postgres"]);
-    measured(&processes, target, callers).await
-}
-
-async fn measured(processes: &Processes, target: &Target, callers: Vec<ProofCaller>) -> Sample {
-    let before = processes.used_us();
-    let (run, _) = load::run(target, callers, RUN_TIME).await;
-    Sample { run, cpu_us: processes.used_us() - before }
+    let (sample, _) = load::run(target, callers, RUN_TIME, &processes).await;
+    sample
 }
 
 fn callers(

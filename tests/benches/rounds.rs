@@ -69,7 +69,8 @@ struct RowSizes {
 
 async fn row_sizes(scene: &mut Scene, ledger: &Client) -> RowSizes {
     let players = players(scene, 1);
-    let (_, players) = load::run(&scene.writer(), players, Duration::from_millis(200)).await;
+    let (time, writer) = (Duration::from_millis(200), scene.processes(&["writer-mt/writer"]));
+    let (_, players) = load::run(&scene.writer(), players, time, &writer).await;
     scene.rounds.extend(players.into_iter().flat_map(|player| player.rounds));
     let row = ledger
         .query_one(
@@ -128,11 +129,9 @@ async fn yardstick(scene: &Scene, ledger: &Client, script: &str, callers: usize)
 async fn subject(scene: &mut Scene, callers: usize) -> Sample {
     let players = players(scene, callers);
     let cpu = scene.processes(&["writer-mt/writer", "ledger-mt/postgres"]);
-    let before = cpu.used_us();
-    let (run, players) = load::run(&scene.writer(), players, RUN_TIME).await;
-    let cpu_us = cpu.used_us() - before;
+    let (sample, players) = load::run(&scene.writer(), players, RUN_TIME, &cpu).await;
     scene.rounds.extend(players.into_iter().flat_map(|player| player.rounds));
-    Sample { run, cpu_us }
+    sample
 }
 
 fn players(scene: &Scene, count: usize) -> Vec<PlayCaller> {

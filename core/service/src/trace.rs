@@ -4,6 +4,8 @@
 //! carries it on with `scope`. A malformed `traceparent` is ignored, as the standard asks.
 
 use http::{HeaderMap, HeaderValue};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The W3C header.
 pub const TRACEPARENT: &str = "traceparent";
@@ -36,7 +38,7 @@ pub async fn scope<F: Future>(trace: Trace, future: F) -> F::Output {
 impl Trace {
     /// A new trace.
     pub fn start() -> Self {
-        let trace_id = u128::from_be_bytes(random()).max(1);
+        let trace_id = ((u128::from(random()) << 64) | u128::from(random())).max(1);
         Self { trace_id, span_id: new_span_id(), sampled: true }
     }
 
@@ -99,14 +101,24 @@ pub fn inject(headers: &mut HeaderMap) {
 }
 
 fn new_span_id() -> u64 {
-    u64::from_be_bytes(random()).max(1)
+    random().max(1)
 }
 
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    // Without randomness the ids are constant: worse traces, but no failed request.
-    getrandom::fill(&mut bytes).unwrap_or_default();
-    bytes
+/// Ids need to be distinct, not secret: a mixed count (splitmix64) from a start that the system drew once, since
+/// two system calls per request are too many.
+fn random() -> u64 {
+    static START: LazyLock<u64> = LazyLock::new(|| {
+        let mut bytes = [0; 8];
+        // Without randomness all processes count alike: worse traces, but no failed request.
+        getrandom::fill(&mut bytes).unwrap_or_default();
+        u64::from_be_bytes(bytes)
+    });
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+    let mixed = START.wrapping_add(count);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

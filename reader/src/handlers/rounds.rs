@@ -58,7 +58,7 @@ pub(crate) async fn facts(
         .await
         .map_err(problem::database)?
         .ok_or(Code::RoundNotFound)?;
-    let leaves = log.evidence.rounds.entries(round).await;
+    let leaves = log.evidence.rounds.get(round).await;
     let leaves = leaves.map_err(|cause| problem::proof(cause.into()))?;
     let place = |commit: bool| {
         leaves.iter().find(|leaf| (leaf.kind == "round-commit") == commit).map(|leaf| leaf.index)

@@ -204,20 +204,25 @@ impl Store {
             .map_err(|source| Error::decode("read the record commitments of a round", source))
     }
 
-    /// True when the session was revoked.
+    /// Those of these sessions that were revoked.
     pub async fn revoked(
         &self,
         jurisdiction: &Jurisdiction,
-        session_id: SessionId,
-    ) -> Result<bool, Error> {
+        sessions: &[SessionId],
+    ) -> Result<Vec<SessionId>, Error> {
+        let ids: Vec<uuid::Uuid> = sessions.iter().map(|session| session.0).collect();
         let session = self.session().await?;
-        let row = session
-            .query_opt(
-                "SELECT 1 FROM ledger.session_revocation WHERE jurisdiction = $1 AND session_id = $2",
-                &[&jurisdiction.as_str(), &session_id.0],
+        let rows = session
+            .query(
+                "SELECT session_id FROM ledger.session_revocation \
+                 WHERE jurisdiction = $1 AND session_id = ANY ($2)",
+                &[&jurisdiction.as_str(), &ids],
             )
             .await?;
-        Ok(row.is_some())
+        rows.iter()
+            .map(|row| Ok(SessionId(row.try_get(0)?)))
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::decode("read revocations", source))
     }
 
     /// The last heartbeat that arrived.
