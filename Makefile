@@ -3,7 +3,7 @@ PROGRAMS := -p domicile -p domicile-agent -p domicile-router -p domicile-writer 
 CLUSTER  := .ci/tools postgres etcd --
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo up down status test unit system lint fmt bench
+.PHONY: help build release demo up down status test unit system lint fmt bench rtp
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +39,9 @@ lint: ## format, lints, architecture, licences, documentation
 
 fmt: ## format the code
 	cargo fmt --all
+
+rtp: ## ten million rounds of each game against the return it declares: before a release, and when outcomes change
+	cargo test --release -p domicile-core --test return_to_player -- --include-ignored
 
 bench: release ## figures beside their yardsticks, on a cluster of release builds (6 minutes)
 	.ci/tools postgres etcd haproxy -- cargo bench -p domicile-tests --bench yardsticks

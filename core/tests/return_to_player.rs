@@ -13,53 +13,90 @@ use domicile_core::{
 };
 use proptest::prelude::*;
 
+/// Rounds per game in every run of the tests.
 const ROUNDS: u64 = 200_000;
+/// Rounds per game before a release.
+const RELEASE_ROUNDS: u64 = 10_000_000;
 
-/// Observed return and outcome counts of one selection over `ROUNDS` fixed contexts.
-fn play(game: &dyn Game, params: &str, selection: &str) -> (u64, BTreeMap<String, u64>) {
-    let (seed, stake) = (Seed::new([0x5e; 32]), Micro::new(PPM).unwrap());
-    let (mut paid, mut counts) = (0, BTreeMap::new());
-    for round in 0..ROUNDS {
-        let mut draws = Draws::new(&seed, format!("{} {round}\n", game.code()).as_bytes());
-        let outcome = game.outcome(params, &mut draws).unwrap();
-        paid += game.payout(params, stake, selection, &outcome).unwrap().get();
-        *counts.entry(outcome).or_default() += 1;
-    }
-    (paid / ROUNDS, counts)
+/// What was seen of one game with one set of parameters, at a stake of one million.
+struct Seen {
+    rounds: u64,
+    /// Per selection: its payouts' sum, and the sum of their squares.
+    paid: Vec<(&'static str, u64, u128)>,
+    outcomes: BTreeMap<String, u64>,
 }
 
-#[test]
-fn default_games_return_what_they_declare() {
-    for game in games::ALL {
-        let params = game.default_params();
-        for selection in game.selections(params).unwrap() {
-            let declared = game.rtp_ppm(params, selection).unwrap();
-            assert_eq!(declared, 970_000, "{} {selection}", game.code());
-            // Standard error is below 3 300 ppm for both games; four of them are allowed.
-            let (observed, _) = play(*game, params, selection);
+impl Seen {
+    /// Plays this many rounds over fixed seeds and contexts.
+    fn play(game: &dyn Game, params: &str, rounds: u64) -> Self {
+        let (seed, stake) = (Seed::new([0x5e; 32]), Micro::new(PPM).unwrap());
+        let selections = game.selections(params).unwrap();
+        let mut paid: Vec<_> = selections.into_iter().map(|selection| (selection, 0, 0)).collect();
+        let mut outcomes = BTreeMap::new();
+        for round in 0..rounds {
+            let mut draws = Draws::new(&seed, format!("{} {round}\n", game.code()).as_bytes());
+            let outcome = game.outcome(params, &mut draws).unwrap();
+            for (selection, sum, squares) in &mut paid {
+                let payout = game.payout(params, stake, selection, &outcome).unwrap().get();
+                *sum += payout;
+                *squares += u128::from(payout).pow(2);
+            }
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+        Self { rounds, paid, outcomes }
+    }
+
+    /// Holds each selection's return to `declared_ppm`: at most four standard errors away, in integers.
+    fn assert_returns(&self, declared_ppm: u64) {
+        let rounds = u128::from(self.rounds);
+        for (selection, sum, squares) in &self.paid {
+            let variance = squares / rounds - u128::from(sum / self.rounds).pow(2);
+            let away = u128::from((sum / self.rounds).abs_diff(declared_ppm));
             assert!(
-                observed.abs_diff(declared) < 13_200,
-                "{} {selection}: {observed}",
-                game.code()
+                away.pow(2) * rounds <= 16 * variance,
+                "{selection}: {} ppm over {rounds} rounds, {declared_ppm} declared",
+                sum / self.rounds
             );
         }
     }
+}
+
+fn default_games_return_what_they_declare(rounds: u64) {
+    std::thread::scope(|threads| {
+        for game in games::ALL {
+            threads.spawn(move || {
+                let params = game.default_params();
+                for selection in game.selections(params).unwrap() {
+                    assert_eq!(game.rtp_ppm(params, selection), Ok(970_000), "{selection}");
+                }
+                Seen::play(*game, params, rounds).assert_returns(970_000);
+            });
+        }
+    });
+}
+
+#[test]
+fn default_games_return_their_share() {
+    default_games_return_what_they_declare(ROUNDS);
+}
+
+#[test]
+#[ignore = "ten million rounds per game are a release check: make rtp"]
+fn default_games_return_their_share_over_ten_million_rounds() {
+    default_games_return_what_they_declare(RELEASE_ROUNDS);
 }
 
 #[test]
 fn a_skewed_die_favours_no_side() {
     let game = games::ALL.iter().find(|game| game.code() == "hilo-dice").unwrap();
     let params = "low_weight=70,high_weight=30,commission_ppm=50000";
-    for selection in ["low", "high"] {
-        let (observed, _) = play(*game, params, selection);
-        assert!(observed.abs_diff(950_000) < 15_000, "{selection}: {observed}");
-    }
+    Seen::play(*game, params, ROUNDS).assert_returns(950_000);
 }
 
 #[test]
 fn faces_are_even() {
     let game = games::ALL.iter().find(|game| game.code() == "hilo-dice").unwrap();
-    let (_, counts) = play(*game, game.default_params(), "low");
+    let counts = Seen::play(*game, game.default_params(), ROUNDS).outcomes;
     assert_eq!(counts.len(), 6);
     // Chi-square with 5 degrees of freedom: 20.5 is the 0.1 % point. Scaled by 1000, in integers.
     let expected = ROUNDS / 6;
