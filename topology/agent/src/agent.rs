@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use domicile_core::ids::{Jurisdiction, NodeId};
+use domicile_service::client::HttpClient;
 use domicile_service::ids::IdSource;
 use domicile_topology::address::Address;
 use domicile_topology::agent_api::{Role, limits};
@@ -26,6 +27,7 @@ use crate::memory::{self, Memory};
 use crate::observe::Observer;
 use crate::postmaster::{Postmaster, Presence};
 use crate::settings::{self, Common, REPLICATION_ROLE, REWIND_ROLE, RoleSettings, Upstream};
+use crate::stream::Heard;
 use crate::tools::Tools;
 use crate::transfer::{AdmitFacts, may_admit_writer};
 
@@ -44,6 +46,8 @@ pub struct Agent {
     pub(crate) trouble: Mutex<Option<String>>,
     pub(crate) probe: Mutex<Option<Probe>>,
     pub(crate) restarts: AtomicU64,
+    pub(crate) heard: Mutex<Heard>,
+    pub(crate) outside: OnceLock<HttpClient>,
     pub(crate) observer: tokio::sync::Mutex<Observer>,
     was_up: AtomicBool,
 }
@@ -99,6 +103,8 @@ impl Agent {
             trouble: Mutex::new(None),
             probe: Mutex::new(None),
             restarts: AtomicU64::new(0),
+            heard: Mutex::default(),
+            outside: OnceLock::new(),
             observer: tokio::sync::Mutex::default(),
             was_up: AtomicBool::new(false),
             config,

@@ -16,9 +16,10 @@ use domicile_service::body::{self, BodyLimits};
 use domicile_service::peer::{PeerGuard, Role};
 use domicile_service::problem::Problem;
 use domicile_topology::agent_api::{
-    CheckpointRequest, CloneRequest, DemoteRequest, DropSlotsRequest, EpochOpenRequest,
-    InitRequest, MigrateRequest, PromoteRequest, RejoinRequest, SlotRequest, StartRequest,
-    StopRequest, SubscriptionsRequest, SyncRequest, UndoDemoteRequest, limits, paths,
+    AliveAnswer, CheckpointRequest, CloneRequest, DemoteRequest, DropSlotsRequest,
+    EpochOpenRequest, InitRequest, MigrateRequest, ObserveRequest, PromoteRequest, RejoinRequest,
+    SlotRequest, StartRequest, StopRequest, SubscriptionsRequest, SyncRequest, UndoDemoteRequest,
+    limits, paths,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,6 +52,8 @@ pub fn routes(agent: &Arc<Agent>) -> Router {
         .route(paths::PROMOTE, post(promote))
         .route(paths::REJOIN, post(rejoin))
         .route(paths::ORPHANS, get(orphans))
+        .route(paths::ALIVE, get(alive))
+        .route(paths::OBSERVE, post(observe))
         .with_state(Arc::clone(agent));
     guard.protect(operations)
 }
@@ -59,6 +62,10 @@ type App = State<Arc<Agent>>;
 
 async fn status(State(agent): App) -> Response {
     Json(agent.status().await).into_response()
+}
+
+async fn alive(State(agent): App) -> Response {
+    Json(AliveAnswer { node: agent.config.node.clone() }).into_response()
 }
 
 async fn orphans(State(agent): App) -> Response {
@@ -141,6 +148,11 @@ async fn promote(State(agent): App, request: Request) -> Response {
 async fn rejoin(State(agent): App, request: Request) -> Response {
     let rejoin = |_: RejoinRequest| async move { agent.rejoin().await };
     run("rejoin", limits::CLONE_TIMEOUT_MS, request, rejoin).await
+}
+
+async fn observe(State(agent): App, request: Request) -> Response {
+    let observe = |body: ObserveRequest| async move { agent.observe_node(&body).await };
+    run("observe", limits::OPERATION_TIMEOUT_MS, request, observe).await
 }
 
 async fn run<B, A, W>(

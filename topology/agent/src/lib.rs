@@ -10,6 +10,7 @@ mod access;
 pub mod agent;
 mod apart;
 pub mod api;
+mod beat;
 mod certificates;
 mod clone;
 mod comeback;
@@ -36,12 +37,14 @@ mod rejoin;
 mod rewind;
 pub mod settings;
 mod slots;
+mod stream;
 mod subscriptions;
 pub mod supervise;
 mod sync;
 mod tools;
 mod transfer;
 mod watch;
+mod witness;
 
 use std::sync::Arc;
 
@@ -51,11 +54,13 @@ use domicile_service::tasks::spawn_vital;
 
 use crate::agent::Agent;
 
-/// Starts what goes on by itself: supervision, following the record, the write probe, the watch.
+/// Starts what goes on by itself: supervision, following the record, the beat and its hearing, the write probe, the watch.
 pub fn attend(agent: &Arc<Agent>, drain: &Drain, readiness: &Readiness) {
     let check = readiness.check("postgres");
     spawn_vital("supervise", drain, supervise::run(Arc::clone(agent), drain.clone()));
     spawn_vital("follow", drain, follow::run(Arc::clone(agent)));
+    spawn_vital("beat", drain, beat::run(Arc::clone(agent)));
+    spawn_vital("stream", drain, stream::run(Arc::clone(agent)));
     spawn_vital("probe", drain, probe::run(Arc::clone(agent)));
     spawn_vital("watch", drain, watch::run(Arc::clone(agent), check));
 }

@@ -54,6 +54,8 @@ select json_build_object(
     then exists (select from pg_stat_wal_receiver where status = 'streaming') end,
   'sync_waiters', case when not r.recovering
     then (select count(*) from pg_stat_activity where wait_event = 'SyncRep') end,
+  'writer_sessions', case when not r.recovering
+    then (select count(*) from pg_stat_activity where usename = 'domicile_writer' and state is distinct from 'idle') end,
   'has_schema', exists (select from pg_tables where schemaname = 'log' and tablename = 'checkpoint'),
   'replication', (select coalesce(json_agg(s), '[]') from (
     select application_name as name, state, sync_state, flush_lsn::text as flush_lsn,
@@ -95,6 +97,7 @@ struct Server {
     replay_lsn: Option<Lsn>,
     receiving: Option<bool>,
     sync_waiters: Option<u32>,
+    writer_sessions: Option<u32>,
     has_schema: bool,
     replication: Vec<Standby>,
     slots: Vec<SlotStatus>,
@@ -170,7 +173,7 @@ impl Agent {
             replay_lsn: None,
             receiving: None,
             source: joined.clone().map(|joined| joined.source),
-            silence_ms: None,
+            silence_ms: self.silence_ms().filter(|_| standby),
             writer_sessions: None,
             member: joined.map(|joined| joined.member),
             sync_member: match memory.sync {
@@ -261,6 +264,7 @@ fn fill(status: &mut NodeStatus, server: Server, ledger: Ledger) {
     postgres.replay_lsn = server.replay_lsn;
     postgres.receiving = server.receiving;
     postgres.sync_waiters = server.sync_waiters;
+    postgres.writer_sessions = server.writer_sessions;
     status.replication = server.replication.into_iter().map(standby).collect();
     status.slots = server.slots;
     status.subscriptions = server.subscriptions;

@@ -100,6 +100,18 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether a subscription of this reader leads to the ledger node.
+    pub(crate) async fn subscribes_to(&self, node: &NodeId) -> Result<bool, Error> {
+        let present = locals(&self.open(DATABASE).await?).await?;
+        for jurisdiction in self.held_jurisdictions()? {
+            let wanted = self.wanted(&jurisdiction, node)?;
+            if present.iter().any(|local| local.conninfo == wanted.conninfo) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn publisher(&self) -> Result<NodeId, Error> {
         let authority = self.control.ask().await;
         let record = authority.record();

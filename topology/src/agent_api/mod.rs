@@ -14,7 +14,7 @@ use crate::member::Member;
 mod moves;
 
 pub use moves::{
-    CheckpointAnswer, CheckpointRequest, DemoteAnswer, DemoteRequest, DropSlotsAnswer,
+    AliveAnswer, CheckpointAnswer, CheckpointRequest, DemoteAnswer, DemoteRequest, DropSlotsAnswer,
     DropSlotsRequest, ObserveAnswer, ObserveRequest, OrphanRound, OrphanTail, OrphansAnswer,
     PromoteAnswer, PromoteRequest, RejoinAnswer, RejoinRequest, Rejoined, SlotAnswer, SlotRequest,
     UndoDemoteAnswer, UndoDemoteRequest,
@@ -56,6 +56,8 @@ pub mod paths {
     pub const REJOIN: &str = "/v1/rejoin";
     /// `GET`: the kept tails of former primaries.
     pub const ORPHANS: &str = "/v1/orphans";
+    /// `GET`: the agent's own sign of life.
+    pub const ALIVE: &str = "/v1/alive";
     /// Says what can be seen of another node from here.
     pub const OBSERVE: &str = "/v1/observe";
 }

@@ -173,6 +173,13 @@ pub struct OrphanRound {
     pub stake_micro: u64,
 }
 
+/// `GET /v1/alive`: answered at once, whatever the node's Postgres does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliveAnswer {
+    /// The node whose agent answers.
+    pub node: NodeId,
+}
+
 /// `POST /v1/observe`: what this node can see of another one: the second observer's word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,6 +19,8 @@ use domicile_service::clock::SystemClock;
 use domicile_service::drain::{Drain, DrainLimits};
 use domicile_service::health::Readiness;
 use domicile_service::ids::IdSource;
+use domicile_service::peer::Role;
+use domicile_service::testing::TestCa;
 use domicile_topology::document::Durability;
 use domicile_topology::member::Member;
 use domicile_topology::observed::NodeStatus;
@@ -110,13 +112,15 @@ impl ControlPlane for MemoryControl {
 /// A cluster's folder, control plane and nodes.
 pub(crate) struct Cluster {
     pub(crate) control: Arc<MemoryControl>,
+    pub(crate) ca: TestCa,
     folder: TempDir,
-    first_port: u16,
+    pub(crate) first_port: u16,
 }
 
 /// One node: its agent, and what keeps it attended.
 pub(crate) struct Node {
     pub(crate) agent: Arc<Agent>,
+    pub(crate) name: NodeId,
     pub(crate) data_dir: PathBuf,
     port: u16,
     drain: Drain,
@@ -135,7 +139,7 @@ impl Cluster {
         ] {
             private(&folder.path().join(name), &text);
         }
-        Self { control, folder, first_port }
+        Self { control, ca: TestCa::new(), folder, first_port }
     }
 
     /// An agent for this node in its own folder; a second folder of one node makes a namesake.
@@ -147,7 +151,8 @@ impl Cluster {
         let agent = Agent::new(config, control, ids).unwrap();
         let drain = Drain::new(DrainLimits::default());
         domicile_agent::attend(&agent, &drain, &Readiness::new(drain.clone()));
-        Node { agent, data_dir, port: self.first_port + port_offset, drain }
+        let name = NodeId::parse(name).unwrap();
+        Node { agent, name, data_dir, port: self.first_port + port_offset, drain }
     }
 
     fn config(&self, name: &str, folder: &str, port: u16) -> AgentConfig {
@@ -155,6 +160,8 @@ impl Cluster {
             std::env::var("DOMICILE_PG_BIN").expect("DOMICILE_PG_BIN names Postgres' bin folder");
         let kind = if name.starts_with("ledger") { "ledger" } else { "reader" };
         let file = self.folder.path().join(format!("{folder}.toml"));
+        let tls = self.ca.issue(Role::Agent, name);
+        let [cert, key, ca] = [tls.cert, tls.key, tls.ca].map(|path| path.display().to_string());
         let text = format!(
             r#"
             node = "{name}"
@@ -163,7 +170,7 @@ impl Cluster {
             kind = "{kind}"
             listen = "127.0.0.1:1"
             admin_listen = "127.0.0.1:1"
-            tls = {{ cert = "c", key = "k", ca = "a" }}
+            tls = {{ cert = "{cert}", key = "{key}", ca = "{ca}" }}
             control = {{ endpoints = [], topology_cache = "t" }}
             [postgres]
             bin_dir = "{bin}"

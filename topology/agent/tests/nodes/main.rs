@@ -7,3 +7,5 @@ mod cluster;
 mod ledger;
 mod moves;
 mod reader;
+mod returns;
+mod witness;

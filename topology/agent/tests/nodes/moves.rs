@@ -9,11 +9,12 @@ use domicile_postgres::ConnectConfig;
 use domicile_topology::Record;
 use domicile_topology::agent_api::{
     DemoteAnswer, DemoteRequest, EpochOpenRequest, PromoteRequest, Rejoined, Role, SlotRequest,
-    UndoDemoteRequest,
+    SubscriptionsRequest, UndoDemoteRequest,
 };
 use domicile_topology::member::{JoinId, Member};
 use domicile_topology::observed::{PostgresState, StandbyStatus};
 use domicile_topology::record::{Beginning, Writes};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Node, run, until};
@@ -133,6 +134,32 @@ fn the_writer_moves_there_and_back() {
         assert_eq!(settled.await.postgres.source, Some(node("ledger-b")));
         switch(&cluster, 2, &b, &a, ("ledger-b", "ledger-a")).await;
         assert_eq!(a.agent.status().await.epoch_open, Some(Epoch(3)));
+    });
+}
+
+#[test]
+fn a_frozen_reader_does_not_hold_a_demotion_up() {
+    run("moves::a_frozen_reader_does_not_hold_a_demotion_up", async {
+        let cluster = Cluster::new(22_660);
+        let (a, _b, _) = ready_pair(&cluster).await;
+        let mt = cluster.node("reader-mt", "reader-mt", 2);
+        mt.agent.init().await.unwrap();
+        mt.agent.migrate().await.unwrap();
+        mt.agent.subscriptions(&SubscriptionsRequest::default()).await.unwrap();
+        let sender = "select active_pid from pg_replication_slots where slot_name = 'sub_reader_mt_mt' \
+                      and active_pid is not null";
+        let ledger = a.connect().await;
+        until("the reader streams", async || ledger.query(sender, &[]).await.unwrap().len() == 1)
+            .await;
+        let sender = ledger.query_one(sender, &[]).await.unwrap();
+        kill_process(Pid::from_raw(sender.get(0)).unwrap(), Signal::STOP).unwrap();
+        drop(ledger);
+        let record = cluster.control.record();
+        cluster.control.put(Record { writes: Writes::Closing, ..record });
+        let begun = Instant::now();
+        let request = demotion(1, "ledger-b", &joining("ledger-a", 9));
+        assert!(timed("demote", a.agent.demote(&request)).await.unwrap().demoted);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     });
 }
 
