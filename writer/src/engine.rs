@@ -10,6 +10,7 @@ use crate::gates::Gates;
 use crate::hands::Hands;
 use crate::keys::Keys;
 use crate::lane::{BatchError, Executor, JobError, Lane};
+use crate::lease::Tenure;
 use crate::limits;
 use crate::log::{LogHandle, LogState};
 use crate::meters::Meters;
@@ -34,9 +35,9 @@ pub struct EngineParts {
     pub cluster: ClusterId,
     /// This writer's region.
     pub region: RegionId,
-    /// The epoch it serves.
-    pub epoch: Epoch,
-    /// Connections as `domicile_writer`.
+    /// The epoch it serves, and whether its answers may leave.
+    pub tenure: Tenure,
+    /// Connections as `domicile_writer`, guarded by the tenure.
     pub pool: Pool,
     /// The logs.
     pub log: LogHandle,
@@ -56,6 +57,8 @@ pub struct Engine {
     pub cluster: ClusterId,
     /// The epoch.
     pub epoch: Epoch,
+    /// Whether its answers may leave.
+    pub tenure: Tenure,
     /// The logs.
     pub log: LogHandle,
     /// The secrets.
@@ -99,7 +102,8 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Starts the lanes.
     pub fn start(parts: EngineParts) -> Self {
-        let EngineParts { cluster, region, epoch, pool, log, keys, clock, ids, topology } = parts;
+        let EngineParts { cluster, region, tenure, pool, log, keys, clock, ids, topology } = parts;
+        let epoch = tenure.epoch;
         let hands = Hands::new(pool.clone());
         Self {
             plays: play::Lanes::start(&pool, epoch),
@@ -118,6 +122,7 @@ impl Engine {
             cluster,
             region,
             epoch,
+            tenure,
             log,
             keys,
             clock,

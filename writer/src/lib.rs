@@ -8,7 +8,7 @@
 //! Invariants: a success answer is built from a `Durable` commit (`answer`); every write reads the epoch
 //! (`ledger`); one effect per key (`ledger::requests`); a seed is revealed only by the transaction after which
 //! nothing can be bet under it.
-//! Deliberately absent: operators' wallets (`ledger::wagers` is where they join), degraded mode's lease.
+//! Deliberately absent: operators' wallets (`ledger::wagers` is where they join).
 
 pub mod answer;
 pub mod change;
@@ -18,6 +18,7 @@ pub mod hands;
 pub mod http;
 pub mod keys;
 pub mod lane;
+pub mod lease;
 #[macro_use]
 pub mod ledger;
 pub mod lifecycle;

@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::engine::{Engine, EngineParts};
 use crate::keys::Keys;
+use crate::lease::{Standing, Tenure};
 use crate::ledger;
 use crate::limits;
 use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
@@ -17,7 +18,7 @@ use domicile_control::Watch;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use domicile_core::note::VerifierKey;
-use domicile_postgres::{LEDGER_SCHEMA_VERSION, Pool, PoolConfig, schema_version};
+use domicile_postgres::{AnswerGuard, LEDGER_SCHEMA_VERSION, Pool, PoolConfig, schema_version};
 use domicile_service::client::HttpClient;
 use domicile_service::clock::Clock;
 use domicile_service::drain::Drain;
@@ -26,6 +27,7 @@ use domicile_service::ids::IdSource;
 use domicile_service::tasks;
 use domicile_service::telemetry;
 use domicile_service::token::{TokenAlgorithm, TokenKeys};
+use domicile_topology::agent_api::subscription_name;
 use domicile_topology::record::{Beginning, Record, Writes};
 use domicile_topology::{Topology, document};
 use std::collections::BTreeSet;
@@ -51,6 +53,8 @@ pub struct Lifecycle {
     pub client: HttpClient,
     /// The control record.
     pub record: Watch<Record>,
+    /// What the record and the lease let this writer say.
+    pub standing: Arc<Standing>,
     /// The topology.
     pub topology: Watch<Topology>,
     /// The handlers' state.
@@ -128,9 +132,8 @@ impl Lifecycle {
                 _ = self.topology.changed() => false,
                 () = tokio::time::sleep(pause) => false,
             };
-            if let Some(running) = running.as_mut().filter(|_| is_settled) {
-                running.is_ready = true;
-                self.check.pass_in(running.term.epoch);
+            if let Some(running) = &mut running {
+                self.show(running, is_settled);
             }
         }
         if let Some(ended) = running.take() {
@@ -155,18 +158,26 @@ impl Lifecycle {
             self.check.fail("closing: the writer is about to move");
             return Wanted::Closing;
         }
-        // In `one` the standby's confirmation no longer fences an isolated primary, and a checkpoint needs a
-        // reader's confirmation first. Neither lease nor confirmation is there yet, so nothing is served.
-        if record.durability == document::Durability::One {
-            self.check.fail("standing by: durability `one` is not served");
-            return Wanted::StandBy;
-        }
         Wanted::Serve(Term {
             epoch: record.epoch,
             beginning: record.beginning,
             waived: record.waived_readers.clone(),
             logs: log_plans(&topology, &self.config.region),
         })
+    }
+
+    /// Ready while the logs are settled and answers may leave.
+    fn show(&self, running: &mut Running, is_settled: bool) {
+        let epoch = running.term.epoch;
+        let holds = running.engine.tenure.holds();
+        if is_settled && holds {
+            running.is_ready = true;
+            self.check.pass_in(epoch);
+        } else if running.is_ready && !holds {
+            running.is_ready = false;
+            self.check
+                .fail(format!("epoch {epoch}: with one copy nothing is told without the lease"));
+        }
     }
 
     async fn start(&self, term: Term) -> Option<Running> {
@@ -186,7 +197,15 @@ impl Lifecycle {
 
     async fn open(&self, term: &Term) -> Result<Running, String> {
         let chain = |error: domicile_postgres::Error| telemetry::chain(&error);
-        let pool = Pool::new(self.pool.clone()).map_err(chain)?;
+        let tenure = Tenure { standing: Arc::clone(&self.standing), epoch: term.epoch };
+        if !tenure.holds() {
+            return Err(format!(
+                "epoch {}: with one copy nothing is served without the lease",
+                term.epoch
+            ));
+        }
+        let guard: Arc<dyn AnswerGuard> = Arc::new(tenure.clone());
+        let pool = Pool::guarded(self.pool.clone(), guard).map_err(chain)?;
         let session = pool.session().await.map_err(chain)?;
         let (schema, open) =
             tokio::try_join!(schema_version(&session), ledger::latest_epoch(&session))
@@ -203,7 +222,7 @@ impl Lifecycle {
         }
         let places = term.logs.iter().filter_map(|plan| self.place(plan)).collect();
         let terms = Terms {
-            epoch: term.epoch,
+            tenure: tenure.clone(),
             beginning: term.beginning,
             waived: term.waived.clone(),
             clock: Arc::clone(&self.clock),
@@ -214,7 +233,7 @@ impl Lifecycle {
         let engine = Arc::new(Engine::start(EngineParts {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
-            epoch: term.epoch,
+            tenure,
             pool: pool.clone(),
             log,
             keys: Arc::clone(&self.keys),
@@ -237,11 +256,14 @@ impl Lifecycle {
         let signer =
             LogSigner::load(&path, &published).inspect_err(|error| unusable(error)).ok()?;
         let topology = self.topology.value()?;
-        let readers = topology.permitted_readers(code).into_iter().map(|reader| {
+        let readers = topology.permitted_readers(code);
+        let asked = readers.iter().map(|reader| {
             (reader.node.to_string(), format!("{}/log/{code}/checkpoint", reader.endpoint))
         });
-        let holders = Holders::new(&self.client, readers.collect());
-        Some(LogPlace { jurisdiction: code.clone(), signer, holders })
+        let holders = Holders::new(&self.client, asked.collect());
+        let elsewhere = readers.iter().filter(|reader| reader.region != self.config.region);
+        let confirmers = elsewhere.map(|reader| subscription_name(&reader.node, code)).collect();
+        Some(LogPlace { jurisdiction: code.clone(), signer, holders, confirmers })
     }
 
     /// Waits for requests and log batches in flight, and ends the epoch's database connections.
@@ -274,7 +296,9 @@ impl Lifecycle {
 /// Waits until each log of an engine that is not ready yet is being written or suspended.
 async fn settled(running: Option<&Running>) {
     match running {
-        Some(running) if !running.is_ready => running.engine.log.settled().await,
+        Some(running) if !running.is_ready && running.engine.tenure.holds() => {
+            running.engine.log.settled().await;
+        }
         _ => std::future::pending().await,
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use domicile_control::ControlClient;
+use domicile_control::{ControlClient, Leases};
 use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_service::drain::Drain;
@@ -14,10 +14,12 @@ use domicile_service::token::{TokenKeys, TokenVerifier};
 use domicile_service::{admin, config, tasks, telemetry};
 use domicile_writer::config::Config;
 use domicile_writer::http;
+use domicile_writer::lease::{Keeper, Standing};
 use domicile_writer::lifecycle::Lifecycle;
 use domicile_writer::service::Service;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The global writer of a Domicile cluster.
 #[derive(Parser)]
@@ -54,6 +56,17 @@ async fn main() -> anyhow::Result<()> {
     let listener = Listener::bind(config.listen, Some(server_tls), config.limits).await?;
     listening.pass("bound");
     let app = http::app(&service, &readiness, &config.cluster);
+    let record = control.watch_record();
+    let region = config.region.clone();
+    let standing = Arc::new(Standing::new(record.receiver(), region, Arc::clone(&clock)));
+    let keeper = Keeper {
+        leases: Leases::new(&control),
+        record: record.clone(),
+        standing: Arc::clone(&standing),
+        node: config.node.clone(),
+    };
+    let (ended, stopped) = watch::channel(false);
+    let keeping = tasks::spawn_vital("lease", &drain, keeper.run(stopped));
     let lifecycle = Lifecycle {
         log_keys_dir: folder.join(&config.keys.log_keys_dir),
         pool: config.pool(&folder, &client_tls)?,
@@ -61,7 +74,8 @@ async fn main() -> anyhow::Result<()> {
         clock,
         ids,
         client: HttpClient::new(&client_tls, ClientLimits::default()),
-        record: control.watch_record(),
+        record,
+        standing,
         topology: control.watch_topology(),
         service,
         check: readiness.check("writer"),
@@ -69,5 +83,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let following = tasks::spawn_vital("lifecycle", &drain, lifecycle.run(drain.clone()));
     listener.serve_app(app, &drain).await;
-    following.await.context("lifecycle")
+    following.await.context("lifecycle")?;
+    ended.send_replace(true);
+    keeping.await.context("lease")
 }

@@ -6,6 +6,7 @@ use crate::answer::Failure;
 use crate::engine::Engine;
 use arc_swap::ArcSwapOption;
 use domicile_core::error::Code;
+use domicile_postgres::AnswerGuard;
 use domicile_service::drain::Drain;
 use domicile_service::token::TokenVerifier;
 use std::sync::Arc;
@@ -35,7 +36,9 @@ impl Service {
         if self.drain.has_begun() || self.closing.load(Ordering::Acquire) {
             return Err(Failure::new(Code::WriterDraining));
         }
-        self.engine.load_full().ok_or(Failure::new(Code::NotWriter))
+        let engine = self.engine.load_full().ok_or(Failure::new(Code::NotWriter))?;
+        // What it would write could not be told.
+        if engine.tenure.holds() { Ok(engine) } else { Err(Failure::new(Code::NotWriter)) }
     }
 
     /// Begins to serve with this engine.

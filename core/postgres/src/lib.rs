@@ -13,6 +13,7 @@
 mod config;
 mod connection;
 mod error;
+mod guard;
 mod link;
 pub mod log_rows;
 mod observe;
@@ -23,6 +24,7 @@ mod transaction;
 pub use config::{ConnectConfig, PoolConfig};
 pub use connection::{Connection, Params, Query, connect};
 pub use error::{Class, Error};
+pub use guard::AnswerGuard;
 pub use pool::{Pool, PoolState, Session};
 pub use schema::{
     LEDGER_SCHEMA_VERSION, READER_SCHEMA_VERSION, SCHEMA_VERSION_SQL, schema_version,

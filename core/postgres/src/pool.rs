@@ -10,6 +10,7 @@
 use crate::config::{Access, PoolConfig};
 use crate::connection::{Connection, Params, Query};
 use crate::error::{Error, Kind};
+use crate::guard::AnswerGuard;
 use crate::transaction::Tx;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,7 @@ struct Shared {
     idle: Mutex<Vec<Connection>>,
     abandoned: AtomicUsize,
     closed: AtomicBool,
+    guard: Option<Arc<dyn AnswerGuard>>,
 }
 
 /// How a pool's places are used.
@@ -50,6 +52,15 @@ pub struct PoolState {
 impl Pool {
     /// Makes a pool; connections are opened when they are needed.
     pub fn new(config: PoolConfig) -> Result<Self, Error> {
+        Self::make(config, None)
+    }
+
+    /// As [`Self::new`]; a commit is durable only while `guard` holds, and unknown otherwise.
+    pub fn guarded(config: PoolConfig, guard: Arc<dyn AnswerGuard>) -> Result<Self, Error> {
+        Self::make(config, Some(guard))
+    }
+
+    fn make(config: PoolConfig, guard: Option<Arc<dyn AnswerGuard>>) -> Result<Self, Error> {
         let target = config.connect.target();
         if config.size == 0 || config.size > Semaphore::MAX_PERMITS {
             let size = config.size;
@@ -57,7 +68,8 @@ impl Pool {
         }
         let places = Arc::new(Semaphore::new(config.size));
         let (idle, abandoned, closed) = Default::default();
-        Ok(Self { shared: Arc::new(Shared { config, target, places, idle, abandoned, closed }) })
+        let shared = Shared { config, target, places, idle, abandoned, closed, guard };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Takes a session, or refuses at once when every place is taken.
@@ -183,7 +195,10 @@ impl Session {
     /// Starts a transaction that may write.
     pub async fn begin(&mut self) -> Result<Tx<'_>, Error> {
         match &mut self.held {
-            Some((connection, _place)) => connection.begin().await,
+            Some((connection, _place)) => {
+                let tx = connection.begin().await?;
+                Ok(tx.guarded(self.shared.guard.as_deref()))
+            }
             None => Err(Error::new("begin", &self.shared.target, Kind::Retired)),
         }
     }

@@ -4,6 +4,7 @@
 //! - [`Durable`] means that the commit record is on disk here and in the second region. A transaction that
 //!   is not known to have written gets a fence first, because the server lets a commit without WAL pass
 //!   without waiting for anyone.
+//! - A pool's guard, where there is one, is asked last: what it does not let out is unknown.
 //! - From the moment COMMIT may have been sent, only the server's own refusal is "not executed".
 //! - A transaction in which a statement failed or was given up on cannot be committed: the server would
 //!   answer such a COMMIT with success and roll back.
@@ -12,6 +13,7 @@
 
 use crate::connection::{Params, Query, Wire};
 use crate::error::{Error, Kind};
+use crate::guard::AnswerGuard;
 use crate::observe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +38,8 @@ pub enum UnknownCause {
     ConnectionLost,
     /// An administrator or a crash ended the session.
     AdminTerminated,
+    /// The server confirmed, but the pool's guard no longer lets this process tell anybody.
+    NotGuarded,
 }
 
 impl UnknownCause {
@@ -46,6 +50,7 @@ impl UnknownCause {
             Self::Deadline => "deadline",
             Self::ConnectionLost => "connection-lost",
             Self::AdminTerminated => "admin-terminated",
+            Self::NotGuarded => "not-guarded",
         }
     }
 }
@@ -71,6 +76,7 @@ pub enum CommitError {
 pub struct Tx<'s> {
     inner: Transaction<'s>,
     wire: &'s Wire,
+    guard: Option<&'s dyn AnswerGuard>,
     failed: AtomicBool,
     wrote: AtomicBool,
 }
@@ -78,7 +84,12 @@ pub struct Tx<'s> {
 impl<'s> Tx<'s> {
     pub(crate) async fn begin(client: &'s mut Client, wire: &'s Wire) -> Result<Self, Error> {
         let inner = wire.run("begin", client.build_transaction().read_only(false).start()).await?;
-        Ok(Self { inner, wire, failed: AtomicBool::new(false), wrote: AtomicBool::new(false) })
+        let (failed, wrote) = Default::default();
+        Ok(Self { inner, wire, guard: None, failed, wrote })
+    }
+
+    pub(crate) fn guarded(self, guard: Option<&'s dyn AnswerGuard>) -> Self {
+        Self { guard, ..self }
     }
 
     /// Runs a statement, prepared once per connection, and returns its rows. Statements may be sent
@@ -154,7 +165,7 @@ impl<'s> Tx<'s> {
         if self.inner.client().is_closed() {
             return Err(self.wire.error("commit", Kind::Retired).into());
         }
-        let Self { inner, wire, .. } = self;
+        let Self { inner, wire, guard, .. } = self;
         wire.link.forget_warnings();
         // Retired until the answer says otherwise: this future may be dropped while it waits.
         wire.retired.store(true, Ordering::Release);
@@ -162,7 +173,7 @@ impl<'s> Tx<'s> {
         let answer = timeout(until.saturating_duration_since(Instant::now()), inner.commit()).await;
         let outcome = match answer {
             Err(_elapsed) => Err(CommitError::Unknown(UnknownCause::Deadline)),
-            Ok(Ok(())) => wire.acknowledged(),
+            Ok(Ok(())) => wire.acknowledged().and_then(|durable| tellable(durable, guard)),
             Ok(Err(source)) => Err(wire.refused(&source)),
         };
         if !matches!(outcome, Err(CommitError::Unknown(_))) {
@@ -193,6 +204,15 @@ impl Query for Tx<'_> {
 impl std::fmt::Debug for Tx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tx").field("target", &self.wire.target).finish_non_exhaustive()
+    }
+}
+
+/// The last question before anybody is told.
+fn tellable(durable: Durable, guard: Option<&dyn AnswerGuard>) -> Result<Durable, CommitError> {
+    if guard.is_none_or(AnswerGuard::holds) {
+        Ok(durable)
+    } else {
+        Err(CommitError::Unknown(UnknownCause::NotGuarded))
     }
 }
 

@@ -6,8 +6,10 @@ mod cluster;
 
 use cluster::{Server, eventually};
 use domicile_postgres::{
-    Class, CommitError, Connection, Durable, Pool, PoolState, Session, UnknownCause,
+    AnswerGuard, Class, CommitError, Connection, Durable, Pool, PoolState, Session, UnknownCause,
 };
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -165,4 +167,29 @@ async fn a_server_that_dies_in_a_commit_leaves_it_unknown() {
     drop(session);
     eventually("the place", async || pool.state().taken == 0).await;
     assert_eq!(pool.session().await.unwrap_err().class(), Class::Unavailable);
+}
+
+/// Holds as long as the test lets it.
+#[derive(Debug, Default)]
+struct Switch(AtomicBool);
+
+impl AnswerGuard for Switch {
+    fn holds(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_guard_does_not_hold_is_unknown_although_the_server_confirmed() {
+    let server = Server::primary().await;
+    let admin = server.superuser().await;
+    admin.batch_execute("CREATE TABLE thing (id int PRIMARY KEY)").await.unwrap();
+    let switch = Arc::new(Switch::default());
+    let pool = Pool::guarded(server.pool_config(2), switch.clone()).unwrap();
+    let mut session = pool.session().await.unwrap();
+    assert_eq!(cause(insert(&mut session, 1, LONG).await), UnknownCause::NotGuarded);
+    assert_eq!(count(&admin, 1).await, 1, "the server has it");
+    switch.0.store(true, Ordering::Release);
+    let mut session = pool.session().await.unwrap();
+    insert(&mut session, 2, LONG).await.unwrap();
 }

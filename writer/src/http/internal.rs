@@ -1,4 +1,4 @@
-//! The cluster's own command line registers operators and their credentials.
+//! The cluster's own command line registers operators and their credentials, and reads the log gates' evidence.
 //!
 //! A credential's secret is drawn here, stored sealed and told once.
 
@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::ledger::WriteError;
 use crate::ledger::operators::{self, Operator};
 use crate::limits;
+use crate::log::LogState;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,8 +63,29 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
             };
             revoke_credential(&engine, &incoming.id(fits, Code::NotFound)?).await
         }
+        Operation::ReadLogGate => engine.acknowledge(log_gate(&engine)).await,
         _ => Err(Failure::new(Code::NotFound)),
     }
+}
+
+/// How each log stands, and what its gate left behind in this epoch.
+fn log_gate(engine: &Engine) -> Verdict {
+    let log = |code: Jurisdiction| {
+        let (state, reason) = match engine.log.state(&code) {
+            LogState::Starting => ("starting", None),
+            LogState::Live => ("live", None),
+            LogState::Suspended { reason } => ("suspended", Some(reason.to_string())),
+        };
+        json!({
+            "jurisdiction": code,
+            "state": state,
+            "reason": reason,
+            "unconfirmed": engine.log.is_unconfirmed(&code),
+            "evidence": engine.log.evidence(&code).as_deref(),
+        })
+    };
+    let logs: Vec<_> = engine.log.jurisdictions().into_iter().map(log).collect();
+    Reply::json(200, &json!({ "epoch": engine.epoch, "logs": logs }))
 }
 
 impl OperatorBody {

@@ -22,13 +22,14 @@ use bytes::Bytes;
 use domicile_core::epoch::EPOCH_HEADER;
 use domicile_core::error::Code;
 use domicile_core::ids::ClusterId;
+use domicile_postgres::AnswerGuard;
 use domicile_service::body::{self, BodyLimits};
 use domicile_service::health::Readiness;
 use domicile_service::peer::{PeerGuard, Role};
 use domicile_service::problem::Problem;
 use domicile_service::request::{self, Deadline};
 use domicile_service::trace;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tracing::Instrument;
@@ -65,6 +66,8 @@ pub enum Operation {
     AddCredential,
     /// The command line withdraws a credential.
     RevokeCredential,
+    /// The command line reads what the log gates left behind.
+    ReadLogGate,
 }
 
 /// Who may call a route.
@@ -125,6 +128,7 @@ pub const ROUTES: &[Route] = &[
         Caller::Internal,
         Operation::RevokeCredential,
     ),
+    route("GET", "/internal/v1/log-gate", Caller::Internal, Operation::ReadLogGate),
 ];
 
 /// The whole application of the main listener.
@@ -184,7 +188,7 @@ async fn dispatch(
     };
     // One look: whatever this request becomes belongs to the epoch stated with its answer.
     let engine = service.engine();
-    let epoch = engine.as_ref().ok().map(|engine| engine.epoch);
+    let tenure = engine.as_ref().ok().map(|engine| engine.tenure.clone());
     let work = async move {
         match caller {
             Caller::Operator => operator::serve(engine, operation, incoming).await,
@@ -198,8 +202,12 @@ async fn dispatch(
     };
     let mut response =
         task.await.unwrap_or_else(|_panicked| Failure::new(Code::OutcomeUnknown).into_response());
-    if let Some(epoch) = epoch {
-        response.headers_mut().insert(EPOCH_HEADER, HeaderValue::from(epoch.0));
+    if let Some(tenure) = tenure {
+        // 503 is for what was not executed. All else tells something, and may have waited since its commit.
+        if response.status() != StatusCode::SERVICE_UNAVAILABLE && !tenure.holds() {
+            response = Failure::new(Code::OutcomeUnknown).into_response();
+        }
+        response.headers_mut().insert(EPOCH_HEADER, HeaderValue::from(tenure.epoch.0));
     }
     response
 }

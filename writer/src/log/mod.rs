@@ -2,11 +2,12 @@
 //!
 //! Settling transactions leave *pending leaves* in an outbox. A sequencer takes them in batches: transaction
 //! A places leaves, completed subtrees and the head; only when A is durable in two regions is the root
-//! signed; transaction B publishes the checkpoint. Before its first signature a sequencer passes the
+//! signed (with one copy: only when a reader in another region has them on disk); transaction B publishes the checkpoint. Before its first signature a sequencer passes the
 //! `gate`, which leaves `evidence`. A log that fails suspends its own jurisdiction and no other.
 //!
 //! Deliberately absent: witnesses and the re-import of a lost tail.
 
+mod confirm;
 mod evidence;
 mod gate;
 mod holders;
@@ -19,8 +20,8 @@ pub use evidence::{GateEvidence, HeldBefore};
 pub use holders::Holders;
 pub use signer::{LogKeyError, LogSigner};
 
+use crate::lease::Tenure;
 use arc_swap::ArcSwapOption;
-use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId};
 use domicile_core::log::Hash;
 use domicile_postgres::Pool;
@@ -28,6 +29,7 @@ use domicile_service::clock::Clock;
 use domicile_topology::record::Beginning;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -64,13 +66,16 @@ pub struct LogPlace {
     pub signer: LogSigner,
     /// The readers that hold it outside.
     pub holders: Holders,
+    /// The replication slots of those in other regions than this writer's: while writes have one copy, one of them
+    /// has to confirm leaves before they are signed for.
+    pub confirmers: Vec<String>,
 }
 
 /// The epoch that this writer was opened for, as far as its logs are concerned.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// Its number.
-    pub epoch: Epoch,
+    /// Its number, and whether this writer may speak in it.
+    pub tenure: Tenure,
     /// How it began.
     pub beginning: Beginning,
     /// Readers that need not be heard although it was forced.
@@ -95,6 +100,7 @@ struct Lane {
     latest: watch::Sender<Option<PublishedCheckpoint>>,
     state: watch::Sender<LogState>,
     evidence: ArcSwapOption<GateEvidence>,
+    unconfirmed: AtomicBool,
 }
 
 /// The writer's view of its logs. Cheap to clone.
@@ -144,6 +150,12 @@ impl LogHandle {
         self.lanes.get(jurisdiction).and_then(|lane| lane.evidence.load_full())
     }
 
+    /// Whether the log's next checkpoint waits for a reader in another region, as it does while writes have one copy.
+    pub fn is_unconfirmed(&self, jurisdiction: &Jurisdiction) -> bool {
+        let lane = self.lanes.get(jurisdiction);
+        lane.is_some_and(|lane| lane.unconfirmed.load(Ordering::Acquire))
+    }
+
     /// Waits until every log is being written or is suspended.
     pub async fn settled(&self) {
         for lane in self.lanes.values() {
@@ -190,6 +202,7 @@ pub fn start(settings: LogSettings) -> (LogHandle, LogTasks) {
             latest: watch::Sender::new(None),
             state: watch::Sender::new(LogState::Starting),
             evidence: ArcSwapOption::const_empty(),
+            unconfirmed: AtomicBool::new(false),
         });
         lanes.insert(place.jurisdiction.clone(), Arc::clone(&lane));
         let sequencer =
@@ -199,7 +212,7 @@ pub fn start(settings: LogSettings) -> (LogHandle, LogTasks) {
     let handle = LogHandle { lanes: Arc::new(lanes) };
     tasks.push(tokio::spawn(sequencer::heartbeat(
         settings.pool,
-        settings.terms.epoch,
+        settings.terms.tenure.epoch,
         handle.jurisdictions(),
         stopped,
     )));

@@ -85,7 +85,7 @@ impl Sequencer {
                 "the ledger's own rows do not give the head's root at size {size}"
             )));
         }
-        let passed_before = writer_epoch == self.terms.epoch;
+        let passed_before = writer_epoch == self.terms.tenure.epoch;
         Ok(Own { session, passed_before, frontier, note: latest.map(|(_, note)| note) })
     }
 
@@ -162,7 +162,7 @@ impl Sequencer {
         Ok(GateEvidence {
             jurisdiction: self.log.jurisdiction.clone(),
             origin: self.place.signer.origin().to_string(),
-            epoch: self.terms.epoch,
+            epoch: self.terms.tenure.epoch,
             beginning: self.terms.beginning,
             passed_at_unix_ms: self.terms.clock.now_unix_ms(),
             size,
@@ -175,7 +175,8 @@ impl Sequencer {
     }
 
     async fn claim(&self, own: &mut Own) -> Result<Durable, SequenceError> {
-        let (size, root, epoch) = (own.frontier.size(), own.frontier.root(), self.terms.epoch);
+        let (size, root, epoch) =
+            (own.frontier.size(), own.frontier.root(), self.terms.tenure.epoch);
         let tx = own.session.begin().await?;
         let claimed = store::claim_head(&tx, &self.log, size, &root, epoch).await?;
         self.assert_epoch(claimed == 1)?;

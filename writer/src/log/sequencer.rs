@@ -1,6 +1,6 @@
 //! One log's loop: pass the gate ([`super::passage`]), then sequence, sign, publish, again and again.
 //!
-//! Invariants: nothing is signed that is not durable in two regions; on any error or unknown outcome all
+//! Invariants: nothing is signed that is not safe in two regions ([`super::confirm`]); on any error or unknown outcome all
 //! in-memory state is dropped and the loop starts at the gate again, from what the ledger holds.
 
 use super::evidence::GateEvidence;
@@ -12,7 +12,7 @@ use domicile_core::epoch::Epoch;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::log::frontier::Frontier;
 use domicile_core::log::{leaf_hash, node};
-use domicile_postgres::{CommitError, Durable, Pool, Session};
+use domicile_postgres::{CommitError, Durable, Pool};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub(super) struct Sequencer {
     pub(super) terms: Terms,
     pub(super) place: LogPlace,
     pub(super) log: LogId,
-    lane: Arc<Lane>,
+    pub(super) lane: Arc<Lane>,
 }
 
 impl Sequencer {
@@ -138,8 +138,7 @@ impl Sequencer {
         self.lane.state.send_replace(LogState::Live);
         tracing::info!(%jurisdiction, size = frontier.size(), "the log is live");
         if frontier.size() > signed {
-            let mut session = self.pool.session().await?;
-            self.publish(&mut session, &frontier, durable).await?;
+            self.publish(&frontier, durable, stopped).await?;
         }
         self.complete_evidence();
         self.sequence(&mut frontier, stopped).await
@@ -157,7 +156,7 @@ impl Sequencer {
     }
 
     pub(super) fn assert_epoch(&self, open: bool) -> Result<(), SequenceError> {
-        if open { Ok(()) } else { Err(SequenceError::Fenced(self.terms.epoch)) }
+        if open { Ok(()) } else { Err(SequenceError::Fenced(self.terms.tenure.epoch)) }
     }
 
     /// Sequences batches until stopped or until anything goes wrong.
@@ -167,12 +166,14 @@ impl Sequencer {
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), SequenceError> {
         while !*stopped.borrow_and_update() {
-            let mut session = self.pool.session().await?;
-            if store::has_pending(&session, &self.log).await? {
-                self.batch(&mut session, frontier).await?;
+            let started = Instant::now();
+            if let Some(durable) = self.batch(frontier).await? {
+                self.publish(frontier, durable, stopped).await?;
+                let jurisdiction = self.log.jurisdiction.to_string();
+                metrics::histogram!("domicile_log_batch_seconds", "jurisdiction" => jurisdiction)
+                    .record(started.elapsed());
                 continue;
             }
-            drop(session);
             tokio::select! {
                 () = self.lane.wake.notified() => {
                     let gather = Duration::from_millis(GATHER_MS);
@@ -185,19 +186,18 @@ impl Sequencer {
         Ok(())
     }
 
-    /// One batch: transaction A, signature, transaction B.
+    /// Transaction A: takes what is pending and places it in the tree; `None` when nothing is.
     #[tracing::instrument(name = "log.batch", skip_all, fields(jurisdiction = %self.log.jurisdiction))]
-    async fn batch(
-        &self,
-        session: &mut Session,
-        frontier: &mut Frontier,
-    ) -> Result<(), SequenceError> {
-        let started = tokio::time::Instant::now();
+    async fn batch(&self, frontier: &mut Frontier) -> Result<Option<Durable>, SequenceError> {
+        let epoch = self.terms.tenure.epoch;
+        let mut session = self.pool.session().await?;
+        if !store::has_pending(&session, &self.log).await? {
+            return Ok(None);
+        }
         let tx = session.begin().await?;
-        self.assert_epoch(store::epoch_is_open(&tx, self.terms.epoch).await?)?;
+        self.assert_epoch(store::epoch_is_open(&tx, epoch).await?)?;
         let head = store::lock_head(&tx, &self.log).await?;
-        let mine =
-            head.is_some_and(|h| h.size == frontier.size() && h.writer_epoch == self.terms.epoch);
+        let mine = head.is_some_and(|h| h.size == frontier.size() && h.writer_epoch == epoch);
         self.assert_epoch(mine)?;
         let pending = store::take_pending(&tx, &self.log, BATCH_MAX_LEAVES).await?;
         let placed: Vec<Placed> = (frontier.size()..)
@@ -210,30 +210,29 @@ impl Sequencer {
         let mut next = frontier.clone();
         let nodes = node::append(&mut next, placed.iter().map(|leaf| leaf.hash));
         let root = next.root();
-        store::append(&tx, &self.log, &placed, &nodes, next.size(), &root, self.terms.epoch)
-            .await?;
+        store::append(&tx, &self.log, &placed, &nodes, next.size(), &root, epoch).await?;
         let durable = tx.commit(commit_deadline()).await?;
         *frontier = next;
-        self.publish(session, frontier, durable).await?;
         let jurisdiction = self.log.jurisdiction.to_string();
-        metrics::counter!("domicile_log_leaves_total", "jurisdiction" => jurisdiction.clone())
+        metrics::counter!("domicile_log_leaves_total", "jurisdiction" => jurisdiction)
             .increment(u64::try_from(placed.len()).unwrap_or(u64::MAX));
-        metrics::histogram!("domicile_log_batch_seconds", "jurisdiction" => jurisdiction)
-            .record(started.elapsed());
-        Ok(())
+        Ok(Some(durable))
     }
 
-    /// Signs the durable tree and makes the checkpoint durable and visible.
+    /// Signs the durable tree as soon as it may be, and makes the checkpoint durable and visible: transaction B.
     async fn publish(
         &self,
-        session: &mut Session,
         frontier: &Frontier,
         durable: Durable,
+        stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), SequenceError> {
         let (size, root) = (frontier.size(), frontier.root());
-        let note = self.place.signer.sign(size, root, durable)?;
+        // Stopped meanwhile, it stays unsigned; the next gate finds it.
+        let Some(safe) = self.safe_to_sign(durable, stopped).await? else { return Ok(()) };
+        let note = self.place.signer.sign(size, root, safe)?;
+        let mut session = self.pool.session().await?;
         let tx = session.begin().await?;
-        self.assert_epoch(store::epoch_is_open(&tx, self.terms.epoch).await?)?;
+        self.assert_epoch(store::epoch_is_open(&tx, self.terms.tenure.epoch).await?)?;
         store::insert_checkpoint(&tx, &self.log, size, &note).await?;
         tx.commit(commit_deadline()).await?;
         self.lane.latest.send_replace(Some(PublishedCheckpoint { size, root, note: note.into() }));

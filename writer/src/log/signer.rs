@@ -1,9 +1,9 @@
 //! A log's signing key, and the one place where a root becomes a checkpoint.
 
+use super::confirm::SafeToSign;
 use domicile_core::checkpoint::{Checkpoint, CheckpointError, Origin};
 use domicile_core::log::Hash;
 use domicile_core::note::{SigningKey, VerifierKey};
-use domicile_postgres::Durable;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -77,12 +77,12 @@ impl LogSigner {
         &self.origin
     }
 
-    /// Signs the tree head. The [`Durable`] is the proof that the tree is on disk in two regions.
+    /// Signs the tree head, which has been made safe from the loss of the writer's region.
     pub(crate) fn sign(
         &self,
         size: u64,
         root: Hash,
-        _durable: Durable,
+        _safe: SafeToSign,
     ) -> Result<String, CheckpointError> {
         Checkpoint { origin: self.origin.clone(), size, root }.sign(&self.key)
     }

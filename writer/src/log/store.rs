@@ -216,6 +216,28 @@ pub(crate) async fn latest_checkpoint(
         .map_err(|source| Error::decode("read the latest checkpoint", source))
 }
 
+/// How far the write-ahead log is on this server's disk: at or behind no commit that was acknowledged before.
+pub(crate) async fn position(session: &Session) -> Result<String, Error> {
+    let row = session.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
+    row.try_get(0).map_err(|source| Error::decode("read the log's position", source))
+}
+
+/// Whether one of these subscribers has confirmed that it has everything before `position` on its disk.
+pub(crate) async fn confirmed(
+    session: &Session,
+    slots: &[String],
+    position: &str,
+) -> Result<bool, Error> {
+    let row = session
+        .query_opt(
+            "SELECT 1 FROM pg_replication_slots WHERE slot_name = ANY ($1) \
+             AND confirmed_flush_lsn >= $2::text::pg_lsn LIMIT 1",
+            &[&slots, &position],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Beats once for every jurisdiction of the epoch's writer: readers measure their lag by it.
 pub(crate) async fn beat(tx: &Tx<'_>, jurisdictions: &[&str], epoch: Epoch) -> Result<u64, Error> {
     tx.execute(

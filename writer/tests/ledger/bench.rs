@@ -24,10 +24,13 @@ use domicile_service::peer::{Peer, PeerIdentity, Role};
 use domicile_service::testing::TestCa;
 use domicile_service::token::{TokenAlgorithm, TokenKeys, TokenSigner, TokenVerifier};
 use domicile_topology::Topology;
-use domicile_topology::record::Beginning;
+use domicile_topology::document::Durability;
+use domicile_topology::member::{JoinId, Member};
+use domicile_topology::record::{Beginning, Record};
 use domicile_writer::engine::{Engine, EngineParts};
 use domicile_writer::http;
 use domicile_writer::keys::Keys;
+use domicile_writer::lease::{Standing, Tenure};
 use domicile_writer::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
 use domicile_writer::service::Service;
 use http_body_util::BodyExt;
@@ -41,6 +44,8 @@ use tower::ServiceExt;
 
 const EXAMPLE: &str = include_str!("../../../topology/examples/local.toml");
 const SESSIONS: usize = 24;
+/// The slot of a reader in another region, where a test makes one.
+pub(crate) const CONFIRMER: &str = "sub_reader_elsewhere";
 /// When the tests take place.
 pub(crate) const NOW_UNIX_S: u64 = 1_800_000_000;
 
@@ -83,6 +88,18 @@ impl Answer {
     }
 }
 
+pub(crate) fn region() -> RegionId {
+    RegionId::parse("mt-1").unwrap()
+}
+
+/// A record that names this writer's region, with two copies.
+pub(crate) fn record() -> Record {
+    let node = |name: &str| NodeId::parse(name).unwrap();
+    let member = Member { node: node("ledger-de"), join_id: JoinId::from_random(1) };
+    let first = Record::first(region(), node("ledger-mt"), 1);
+    Record { durability: Durability::Two, sync_member: Some(member), ..first }
+}
+
 pub(crate) fn j(code: &str) -> Jurisdiction {
     Jurisdiction::parse(code).unwrap()
 }
@@ -90,19 +107,28 @@ pub(crate) fn j(code: &str) -> Jurisdiction {
 impl Bench {
     /// A migrated ledger with epoch 1 open and a writer for it.
     pub(crate) async fn new() -> Self {
+        let (_sender, record) =
+            watch::channel(Some(Known { value: Arc::new(record()), revision: None }));
+        let clock = Arc::new(ManualClock::at_unix_s(NOW_UNIX_S));
+        Self::under(Arc::new(Standing::new(record, region(), clock))).await
+    }
+
+    /// The same, with a standing of the test's own.
+    pub(crate) async fn under(standing: Arc<Standing>) -> Self {
         let server = Server::primary().await;
         let mut admin = server.superuser().await;
         migrate_ledger(&mut admin, &[j("MT"), j("DE")]).await.unwrap();
         admin.batch_execute("ALTER ROLE domicile_writer LOGIN PASSWORD 'w'").await.unwrap();
         open_epoch(&admin, 1).await;
-        let mut config = server.pool_config(SESSIONS);
-        config.connect = server.config("domicile_writer", "w");
-        let pool = Pool::new(config).unwrap();
-        Self::over(server, admin, pool).await
+        Self::over(server, admin, standing).await
     }
 
-    async fn over(server: Server, admin: Connection, pool: Pool) -> Self {
+    async fn over(server: Server, admin: Connection, standing: Arc<Standing>) -> Self {
         let clock = Arc::new(ManualClock::at_unix_s(NOW_UNIX_S));
+        let tenure = Tenure { standing, epoch: Epoch(1) };
+        let mut config = server.pool_config(SESSIONS);
+        config.connect = server.config("domicile_writer", "w");
+        let pool = Pool::guarded(config, Arc::new(tenure.clone())).unwrap();
         let ids = IdSource::new(clock.clone());
         let cluster = ClusterId::parse("demo").unwrap();
         let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -118,11 +144,12 @@ impl Bench {
             std::fs::write(&path, key.to_text().as_bytes()).unwrap();
             let signer = LogSigner::load(&path, key.verifier()).unwrap();
             let holders = Holders::new(&client, Vec::new());
-            places.push(LogPlace { jurisdiction: j(code), signer, holders });
+            let confirmers = vec![CONFIRMER.to_owned()];
+            places.push(LogPlace { jurisdiction: j(code), signer, holders, confirmers });
             keys.push(key.verifier().clone());
         }
         let terms = Terms {
-            epoch: Epoch(1),
+            tenure: tenure.clone(),
             beginning: Beginning::First,
             waived: BTreeSet::new(),
             clock: clock.clone(),
@@ -134,8 +161,8 @@ impl Bench {
         let signer = TokenSigner::from_pem("s1", &pair.serialize_pem().into()).unwrap();
         let engine = Arc::new(Engine::start(EngineParts {
             cluster: cluster.clone(),
-            region: RegionId::parse("mt-1").unwrap(),
-            epoch: Epoch(1),
+            region: region(),
+            tenure,
             pool,
             log,
             keys: Arc::new(Keys::new(vec![master], receipt, signer, ids.clone())),

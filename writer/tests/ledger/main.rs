@@ -11,8 +11,14 @@
 #[path = "../../../core/postgres/tests/cluster/mod.rs"]
 mod cluster;
 
+#[path = "../../../topology/control/tests/main/cluster.rs"]
+#[expect(dead_code, reason = "shared with the control plane's tests, which use more of it")]
+mod etcd;
+
 mod bench;
 mod bets;
 mod fences;
+mod gates;
+mod leases;
 mod operators;
 mod plays;
