@@ -14,6 +14,7 @@ mod readers;
 mod redundancy;
 pub mod refusal;
 mod step;
+pub mod transitions;
 
 pub use facts::{Fact, Facts};
 pub use planner::{PlanIds, plan};

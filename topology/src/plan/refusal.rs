@@ -52,12 +52,12 @@ fn list(missing: &[Missing]) -> String {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident, $code:literal, $remedy:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident, $code:literal, $remedy:literal;)*) => {
         /// What kind of thing is missing.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum RefusalCode {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $doc] $name,)*
         }
 
         impl RefusalCode {
@@ -67,6 +67,11 @@ macro_rules! codes {
             /// The code as text.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
+            }
+
+            /// What it says.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $doc.trim_ascii(),)* }
             }
 
             /// What would mend it.

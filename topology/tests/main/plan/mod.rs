@@ -3,4 +3,6 @@
 mod lint;
 mod moves;
 mod redundancy;
+mod reference;
 mod situation;
+mod transitions;
