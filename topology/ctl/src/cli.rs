@@ -1,6 +1,8 @@
 //! The command line: what can be said, and how each command explains itself.
 
-use clap::{Args, Parser, Subcommand};
+use crate::moves::cli::{Conduct, Print, Resume, Verb};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use domicile_core::ids::RegionId;
 use std::path::PathBuf;
 
 /// Exit codes that mean the same for every command; `verify` adds its own.
@@ -34,6 +36,17 @@ pub(crate) enum Command {
     Stop(NodeArgs),
     /// Kill processes of one node at once (SIGKILL): a fault, for tests and drills
     Kill(NodeArgs),
+    #[command(flatten)]
+    Move(Verb<Conduct>),
+    /// Print the plan of a verb, or what is missing for it; nothing is changed
+    #[command(subcommand)]
+    Plan(Verb<Print>),
+    /// Go on with the plan that is under way, from the step where it stopped
+    Resume(Resume),
+    /// Rehearse a move of the writer with evidence, and write a signed report
+    Drill(DrillArgs),
+    /// Say which rounds and how much stake a forced failover has lost, by jurisdiction and operator
+    LossStatement(LossArgs),
     /// Apply migrations through the agents: readers first, then the ledger
     Migrate(MigrateArgs),
     /// Check a topology document
@@ -50,7 +63,7 @@ pub(crate) enum Command {
     /// Tokens
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Check a proof bundle offline, step by step
+    /// Check a proof bundle, or a drill's report, offline, step by step
     Verify(VerifyArgs),
 }
 
@@ -103,6 +116,87 @@ pub(crate) struct NodeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArgs {
     /// What was applied, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `drill`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Exit codes: 0 every objective met · 1 not · 2 the cluster is not fit for a live drill · 3 called off · \
+    64 the command line is wrong\n\nA live failover kills the processes of the writer's region that were started from \
+    this state folder; where none were, it fences the former primary without breaking it."
+)]
+pub(crate) struct DrillArgs {
+    /// What is rehearsed; a round trip is failover, rejoin and failback
+    #[arg(value_enum)]
+    pub(crate) kind: DrillKind,
+    /// Only look and plan, or move the writer for real
+    #[arg(long, value_enum)]
+    pub(crate) mode: DrillMode,
+    /// How often, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) cycles: u32,
+    /// Where the first cycle goes [default: the other region that may write]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) to: Option<RegionId>,
+    /// Where the report goes [default: `drills/` in the state folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// The report as JSON on standard output too
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ask nothing before a live drill
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+/// What is rehearsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DrillKind {
+    Switchover,
+    Failover,
+    Failback,
+    RoundTrip,
+}
+
+/// How far a drill goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DrillMode {
+    DryRun,
+    Live,
+}
+
+impl DrillKind {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Switchover => "switchover",
+            Self::Failover => "failover",
+            Self::Failback => "failback",
+            Self::RoundTrip => "round-trip",
+        }
+    }
+}
+
+impl DrillMode {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::DryRun => "dry-run",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// `loss-statement`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 zero rounds lost · 1 rounds are lost, or a node that may keep a tail does not answer · \
+    64 the command line is wrong"
+)]
+pub(crate) struct LossArgs {
+    /// One JSON document, for programs
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -228,7 +322,7 @@ pub(crate) enum TokenCommand {
     },
 }
 
-/// Check a proof bundle offline, step by step.
+/// Check a proof bundle, or a drill's report, offline, step by step.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 verified · 1 a step failed · 2 not revealed yet: ask again after the round has \
@@ -237,7 +331,11 @@ pub(crate) enum TokenCommand {
 )]
 pub(crate) struct VerifyArgs {
     /// The bundle, as the reader serves it
-    pub(crate) file: PathBuf,
+    #[arg(required_unless_present = "report", conflicts_with = "report")]
+    pub(crate) file: Option<PathBuf>,
+    /// The folder of a drill's report, instead of a bundle: checks its signature and both files
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["opening", "topology"])]
+    pub(crate) report: Option<PathBuf>,
     /// The opening of one bet: also checks that the bet is in the round, and its payout
     #[arg(long, value_name = "FILE")]
     pub(crate) opening: Option<PathBuf>,

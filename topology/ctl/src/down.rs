@@ -144,18 +144,26 @@ pub(crate) async fn stop(layout: &Layout, args: &NodeArgs) -> Result<u8> {
 
 /// `domicile kill NODE`.
 pub(crate) async fn kill(layout: &Layout, args: &NodeArgs) -> Result<u8> {
-    let mut killed = 0_u32;
-    for name in names(layout, &args.node)? {
-        if let Some(process) = layout.process(&name)? {
-            kill_hard(process).await?;
-            killed += 1;
-        }
-    }
-    if killed == 0 {
+    if kill_all(layout, &names(layout, &args.node)?).await?.is_empty() {
         bail!("{} does not run: nothing was killed", args.node);
     }
     term::note(format_args!("killed {}", args.node))?;
     Ok(0)
+}
+
+/// Kills those that run here, all at once; which they were.
+pub(crate) async fn kill_all(layout: &Layout, names: &[UnitName]) -> Result<Vec<String>> {
+    let mut killed = Vec::new();
+    for name in names {
+        if let Some(process) = layout.process(name)? {
+            process.signal(Signal::KILL)?;
+            killed.push((name.to_string(), process));
+        }
+    }
+    for (_, process) in &killed {
+        kill_hard(*process).await?;
+    }
+    Ok(killed.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The processes meant: also Postgres, which only its agent starts.

@@ -1,6 +1,7 @@
 //! The cluster's signing and sealing keys: made once in the operator's folder, public halves into the topology.
 //!
-//! One token key per ledger region, one log key per jurisdiction, one receipt key and one master key per cluster.
+//! One token key per ledger region, one log key per jurisdiction; one receipt key, one master key and one key for drill
+//! reports per cluster.
 //! Invariant: an existing key is never replaced here; rotation adds a new one beside it.
 
 use crate::files::{self, MODE_FOLDER_SECRET, MODE_SECRET};
@@ -8,7 +9,7 @@ use crate::secrets;
 use anyhow::{Context, Result, anyhow};
 use domicile_core::checkpoint;
 use domicile_core::hex;
-use domicile_core::ids::{Jurisdiction, RegionId};
+use domicile_core::ids::{ClusterId, Jurisdiction, RegionId};
 use domicile_core::note::SigningKey;
 use domicile_topology::Topology;
 use domicile_topology::document::{LogKey, ReceiptKey, SessionKey, TokenAlgorithm};
@@ -48,6 +49,16 @@ impl KeyFolder {
         self.0.join("master.key")
     }
 
+    /// The public half of the drill key.
+    pub(crate) fn drills_public(&self) -> PathBuf {
+        self.0.join("drills.vkey")
+    }
+
+    /// The key that drill reports are signed with; made when it is first needed.
+    pub(crate) fn drills(&self, cluster: &ClusterId) -> Result<SigningKey> {
+        note_key(&self.0.join("drills.key"), &format!("{cluster}/drills"))
+    }
+
     /// Makes what is missing and enters every public key into the topology.
     pub(crate) fn complete(&self, topology: Topology) -> Result<Topology> {
         let mut complete = topology;
@@ -60,7 +71,7 @@ impl KeyFolder {
         }
         for policy in complete.jurisdictions.clone() {
             let name = checkpoint::origin(&complete.cluster, &policy.code, FIRST_LOG_EPOCH);
-            let vkey = note_key(&self.log(&policy.code), &name)?;
+            let vkey = note_key(&self.log(&policy.code), &name)?.verifier().to_string();
             if !complete.log_keys.iter().any(|present| present.vkey == vkey) {
                 complete.log_keys.push(LogKey {
                     jurisdiction: policy.code,
@@ -69,7 +80,8 @@ impl KeyFolder {
                 });
             }
         }
-        let vkey = note_key(&self.receipt(), &checkpoint::receipt_key_name(&complete.cluster))?;
+        let name = checkpoint::receipt_key_name(&complete.cluster);
+        let vkey = note_key(&self.receipt(), &name)?.verifier().to_string();
         if !complete.receipt_keys.iter().any(|present| present.vkey == vkey) {
             complete.receipt_keys.push(ReceiptKey { vkey });
         }
@@ -104,7 +116,7 @@ pub(crate) fn ledger_regions(topology: &Topology) -> BTreeSet<RegionId> {
     topology.ledgers.iter().map(|node| node.region.clone()).collect()
 }
 
-fn note_key(path: &Path, name: &str) -> Result<String> {
+fn note_key(path: &Path, name: &str) -> Result<SigningKey> {
     let text = files::write_once(path, MODE_SECRET, || {
         let key = SigningKey::from_seed(name, &secrets::random()?)?;
         Ok(key.to_text().as_str().to_owned())
@@ -114,5 +126,5 @@ fn note_key(path: &Path, name: &str) -> Result<String> {
     if key.name() != name {
         return Err(anyhow!("{} is the key of `{}`, not of `{name}`", path.display(), key.name()));
     }
-    Ok(key.verifier().to_string())
+    Ok(key)
 }

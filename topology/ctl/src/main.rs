@@ -8,11 +8,16 @@ mod cli;
 mod credentials;
 mod demo;
 mod down;
+mod drill;
 mod files;
 mod health;
 mod keys;
 mod layout;
+mod loss;
 mod migrate;
+mod moves;
+mod operator;
+mod outside;
 mod pki;
 mod process;
 mod programs;
@@ -70,6 +75,11 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Start(args) => down::start(layout()?, &args).await,
             Command::Stop(args) => down::stop(&layout()?, &args).await,
             Command::Kill(args) => down::kill(&layout()?, &args).await,
+            Command::Move(verb) => moves::run(&layout()?, verb).await,
+            Command::Plan(verb) => moves::print(&layout()?, verb).await,
+            Command::Resume(args) => moves::resume(&layout()?, &args).await,
+            Command::Drill(args) => drill::run(&layout()?, &args).await,
+            Command::LossStatement(args) => loss::run(&layout()?, &args).await,
             Command::Migrate(args) => migrate::run(&layout()?, &args).await,
             Command::Topology(command) => topology_check::run(command),
             Command::Pki(command) => credentials::pki(command),

@@ -35,6 +35,14 @@ pub(crate) fn elapsed(time: Duration) -> String {
     }
 }
 
+/// Who acts, for journals and reports: user and host.
+pub(crate) fn person() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{user}@{}", host.trim())
+}
+
 /// A count of bytes as a person says it: `0 B`, `12.3 kB`, `4.5 MB`.
 pub(crate) fn bytes(count: u64) -> String {
     match count {

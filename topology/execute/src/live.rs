@@ -19,15 +19,19 @@ use domicile_topology::lease::WriterLease;
 use domicile_topology::observed::NodeStatus;
 use futures_util::FutureExt as _;
 use http::{Method, Request, StatusCode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a writer says the epoch it serves.
-const EPOCH_HEADER: &str = "domicile-epoch";
 /// The longest look at a writer, milliseconds.
 const WRITER_LOOK_TIMEOUT_MS: u64 = 1_000;
+
+/// What a writer's `/readyz` says of itself: the epoch only while it is served.
+#[derive(Deserialize)]
+struct ReadyWriter {
+    epoch: Option<Epoch>,
+}
 
 /// The real world.
 #[derive(Debug, Clone)]
@@ -86,9 +90,11 @@ impl World for LiveWorld {
             let request = request.map_err(|error| WorldError::Unreachable(error.to_string()))?;
             let client = self.agents.client().within_ms(WRITER_LOOK_TIMEOUT_MS);
             let answer = client.send(request).await?;
-            let epoch = answer.headers().get(EPOCH_HEADER);
-            let epoch = epoch.and_then(|value| value.to_str().ok()?.parse().ok()).map(Epoch);
-            Ok(epoch.filter(|_| answer.status() == StatusCode::OK))
+            if answer.status() != StatusCode::OK {
+                return Ok(None);
+            }
+            let report = serde_json::from_slice::<ReadyWriter>(answer.body());
+            Ok(report.ok().and_then(|report| report.epoch))
         }
         .boxed()
     }

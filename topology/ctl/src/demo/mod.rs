@@ -4,8 +4,6 @@
 //! and opening they fetch is written to a file and checked offline against the keys of the published topology; what the
 //! proof says is compared with what the player was told. Any difference ends the demo with an error.
 
-mod operator;
-mod outside;
 mod play;
 mod summary;
 
@@ -15,6 +13,8 @@ use crate::credentials::{NewCredential, NewOperator, Writer};
 use crate::down;
 use crate::files;
 use crate::layout::Layout;
+use crate::operator::Operator;
+use crate::outside::Outside;
 use crate::status;
 use crate::term::{self, Steps};
 use crate::up::{self, Cluster, Local};
@@ -22,8 +22,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use domicile_core::games;
 use domicile_core::ids::Jurisdiction;
 use domicile_topology::Topology;
-use operator::Operator;
-use outside::Outside;
 use play::{Player, Proven};
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};

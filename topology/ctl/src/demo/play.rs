@@ -1,8 +1,8 @@
 //! A player: opens a session, plays, bets in a shared round, and checks the proof of each round offline.
 
-use super::operator::Operator;
-use super::outside::{Answer, Outside, Refused};
 use crate::files::{self, MODE_PUBLIC};
+use crate::operator::Operator;
+use crate::outside::{Answer, Outside, Refused, home_router, pinned};
 use crate::secrets;
 use crate::wait::{self, Look};
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,6 @@ use domicile_core::error::Code;
 use domicile_core::hex;
 use domicile_core::ids::{BetId, Jurisdiction, RoundId};
 use domicile_core::money::Micro;
-use domicile_core::note::VerifierKey;
 use domicile_core::verify::{Verdict, verify_bundle};
 use domicile_topology::Topology;
 use http::{Request, header};
@@ -114,16 +113,7 @@ impl Player {
         operator: &Operator,
         jurisdiction: &Jurisdiction,
     ) -> Result<(String, Self)> {
-        let policy = topology.jurisdictions.iter().find(|policy| policy.code == *jurisdiction);
-        let policy = policy.with_context(|| format!("no policy for {jurisdiction}"))?;
-        let mut routers =
-            topology.routers.iter().filter(|router| policy.serve_regions.contains(&router.region));
-        let at_home = |region: &domicile_core::ids::RegionId| {
-            topology.regions.iter().any(|r| r.id == *region && r.country == *jurisdiction)
-        };
-        let router =
-            routers.clone().find(|router| at_home(&router.region)).or_else(|| routers.next());
-        let router = router.with_context(|| format!("no router may serve {jurisdiction}"))?;
+        let router = home_router(topology, jurisdiction)?;
         let number: [u8; 4] = secrets::random()?;
         let player = format!("player-{}", hex::encode(&number));
         let body = json!({
@@ -328,13 +318,6 @@ fn bet(selection: &str, commitment: &str, checkpoint_size: u64) -> Result<Value>
         "commitment": commitment,
         "checkpoint_size": checkpoint_size,
     }))
-}
-
-/// The keys a player pins: those of the published topology.
-fn pinned(topology: &Topology) -> Result<Vec<VerifierKey>> {
-    let logs = topology.log_keys.iter().map(|key| &key.vkey);
-    let receipts = topology.receipt_keys.iter().map(|key| &key.vkey);
-    logs.chain(receipts).map(|vkey| Ok(VerifierKey::parse(vkey)?)).collect()
 }
 
 /// The rest of the leaf's line that starts so.

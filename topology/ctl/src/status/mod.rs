@@ -6,6 +6,7 @@ use crate::agents::Agents;
 use crate::cli::StatusArgs;
 use crate::health::{self, Health};
 use crate::layout::Layout;
+use crate::moves;
 use crate::term;
 use crate::unit::{self, Part};
 use crate::up::Cluster;
@@ -14,7 +15,7 @@ use anyhow::Result;
 use domicile_core::ids::{ClusterId, NodeId, RegionId};
 use domicile_topology::Topology;
 use domicile_topology::observed::{NodeKind, NodeStatus, PostgresState};
-use domicile_topology::record::Record;
+use domicile_topology::record::{Record, Writes};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
     /// The control record, if the control plane answers and has one.
     pub(crate) record: Option<Record>,
+    /// The plan under way and who runs it, if there is one.
+    pub(crate) plan: Option<String>,
     /// The databases, by their agents.
     pub(crate) databases: Vec<Database>,
     /// The other processes.
@@ -107,13 +110,11 @@ pub(crate) async fn observe(topology: &Topology, agents: &Agents, control: &Clus
             None
         }
     };
+    let plan = moves::running(control.client()).await.unwrap_or_default();
     let databases = databases(topology, agents).await;
     let services = services(topology, agents, record.as_ref()).await;
     problems.extend(databases.iter().filter_map(database_problem));
-    problems.extend(record.as_ref().into_iter().filter(|r| !r.promotable).map(|record| {
-        format!("no standby is promotable (durability {:?})", record.durability)
-            .to_ascii_lowercase()
-    }));
+    problems.extend(record.iter().flat_map(standing_problems));
     problems.extend(
         services
             .iter()
@@ -126,6 +127,7 @@ pub(crate) async fn observe(topology: &Topology, agents: &Agents, control: &Clus
         healthy: problems.is_empty(),
         problems,
         record,
+        plan,
         databases,
         services,
     }
@@ -160,6 +162,19 @@ async fn services(topology: &Topology, agents: &Agents, record: Option<&Record>)
         });
     }
     services
+}
+
+/// What is wrong with who writes and who could take over.
+fn standing_problems(record: &Record) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !record.promotable {
+        let text = format!("no standby is promotable (durability {:?})", record.durability);
+        problems.push(text.to_ascii_lowercase());
+    }
+    if record.writes == Writes::Closing {
+        problems.push("the writer takes no work: writes are closing".to_owned());
+    }
+    problems
 }
 
 /// What is wrong with one database, if anything.

@@ -40,10 +40,16 @@ fn heading(report: &Report) -> String {
         Some(member) => format!("{} not promotable", member.node),
         None => "no standby".to_owned(),
     };
-    let durability = format!("{:?}", record.durability).to_ascii_lowercase();
+    let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_ascii_lowercase();
+    let plan = report.plan.as_ref().map(|plan| format!("\nplan {plan}")).unwrap_or_default();
     format!(
-        "{cluster} · epoch {} · writes in {} ({}) · durability {durability} · {standby}",
-        record.epoch, record.writer_region, record.writer_node
+        "{cluster} · epoch {} (began by {}) · writes {} in {} ({}) · durability {} · {standby}{plan}",
+        record.epoch,
+        word(&record.beginning),
+        word(&record.writes),
+        record.writer_region,
+        record.writer_node,
+        word(&record.durability),
     )
 }
 

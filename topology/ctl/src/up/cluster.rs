@@ -32,6 +32,11 @@ impl Cluster {
         Ok(Self { client: ControlClient::new(&config) })
     }
 
+    /// The client itself.
+    pub(crate) const fn client(&self) -> &ControlClient {
+        &self.client
+    }
+
     /// Puts the topology in force, as soon as the control plane has a leader.
     pub(crate) async fn publish(&self, topology: &Topology) -> Result<String> {
         wait::until("a leader of the control plane", LEADER_WITHIN, || async {

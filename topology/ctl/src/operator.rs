@@ -1,7 +1,7 @@
 //! An operator's backend: signs each request with its secret, as the API documents it.
 
-use super::outside::Outside;
 use crate::credentials::NewCredential;
+use crate::outside::Outside;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use domicile_core::base64;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 /// An operator with its credential.
-pub(super) struct Operator {
+pub(crate) struct Operator {
     outside: Outside,
     base: String,
     key_id: String,
@@ -24,7 +24,7 @@ pub(super) struct Operator {
 
 impl Operator {
     /// An operator that calls the router at `base`.
-    pub(super) fn new(outside: Outside, base: String, credential: &NewCredential) -> Result<Self> {
+    pub(crate) fn new(outside: Outside, base: String, credential: &NewCredential) -> Result<Self> {
         let secret = base64::decode(&credential.secret_b64)
             .context("the operator's secret is not base64")?;
         Ok(Self {
@@ -36,7 +36,7 @@ impl Operator {
     }
 
     /// POST of a JSON document; it carries a request id, so that sending it again has one effect.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T> {
         let bytes = serde_json::to_vec(body)?;
         let answer = self
             .outside

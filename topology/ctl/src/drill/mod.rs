@@ -1,0 +1,412 @@
+//! `domicile drill`: the moves of the writer, rehearsed with evidence.
+//!
+//! Preflight, then each cycle under a light load of the drill's own, then a report: a page for an auditor, a document for
+//! programs, a signature over both. A dry run looks, plans and reports, and changes nothing. The sandbox mode, on an
+//! isolated clone, will be a third [`Mode`].
+
+mod calendar;
+mod conduct;
+mod evidence;
+mod html;
+mod measure;
+mod preflight;
+mod probe;
+mod recorder;
+mod report;
+mod seal;
+
+use crate::agents::Agents;
+use crate::cli::{DrillArgs, DrillKind, DrillMode};
+use crate::credentials::{NewCredential, NewOperator, Writer};
+use crate::keys::KeyFolder;
+use crate::layout::Layout;
+use crate::moves::{Mover, page, words};
+use crate::operator::Operator;
+use crate::outside::Outside;
+use crate::term::{self, Steps};
+use crate::{files, status};
+use anyhow::{Context, Result, bail};
+use conduct::{Act, Conductor};
+use domicile_core::games;
+use domicile_core::hex;
+use domicile_core::ids::{OperatorId, RegionId};
+use domicile_core::note::VerifierKey;
+use domicile_service::clock::{Clock, SystemClock};
+use domicile_topology::plan::{Facts, Intent, Plan, Refusal};
+use recorder::Timeline;
+use report::{FORMAT, Finding, Load, Move, Preflight, Report};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Every objective was met.
+const PASSED: u8 = 0;
+/// One was not.
+const NOT_PASSED: u8 = 1;
+/// The cluster is not fit for a live drill.
+const REFUSED: u8 = 2;
+/// The person did not agree.
+const CALLED_OFF: u8 = 3;
+
+/// The operator whose players play during a drill.
+const OPERATOR: &str = "drill";
+
+/// The command.
+pub(crate) async fn run(layout: &Layout, args: &DrillArgs) -> Result<u8> {
+    let mover = Mover::open(layout)?;
+    let timeline = Timeline::begin();
+    let began_at = calendar::utc(SystemClock.now_unix_ms());
+    let facts = mover.facts().await?;
+    let acts = acts(&facts, args)?;
+    let planned = Mover::plan_by(&facts, &first_intent(&acts, &facts))?;
+    let preflight = look(layout, &mover, &facts, &planned).await?;
+    show(&preflight, &planned)?;
+    timeline.note(format!("preflight: readiness {} of 100", preflight.score));
+    let mut drill = Drill { began_at, preflight, moves: Vec::new(), loads: Vec::new() };
+    match args.mode {
+        DrillMode::DryRun => drill.moves.push(rehearsed(&facts, &acts, planned)),
+        DrillMode::Live if !drill.preflight.ready => {
+            term::note("\nnot fit for a live drill; nothing was changed")?;
+            return Ok(REFUSED);
+        }
+        DrillMode::Live => {
+            if !(args.yes || agreed(&facts, args)?) {
+                return Ok(CALLED_OFF);
+            }
+            live(layout, &mover, &timeline, args, &mut drill).await?;
+        }
+    }
+    let report = drill.report(&mover, &facts, args, timeline)?;
+    hand_over(layout, &report, args)
+}
+
+/// A drill so far.
+struct Drill {
+    began_at: String,
+    preflight: Preflight,
+    moves: Vec<Move>,
+    loads: Vec<Load>,
+}
+
+/// What one cycle consists of, from where the writer is now.
+fn acts(facts: &Facts, args: &DrillArgs) -> Result<Vec<Act>> {
+    let preferred = &facts.topology.failover.preferred_region;
+    let here = &facts.record.writer_region;
+    let to = match &args.to {
+        Some(to) => to.clone(),
+        None => {
+            other_region(facts, here).context("no other region has a ledger node and a writer")?
+        }
+    };
+    Ok(match args.kind {
+        DrillKind::Switchover => vec![Act::Switchover(to)],
+        DrillKind::Failover => vec![Act::Failover(to), Act::Restore],
+        DrillKind::Failback if here == preferred => {
+            bail!(
+                "the writer is in the preferred region {preferred}; `drill round-trip` goes there and back"
+            )
+        }
+        DrillKind::Failback => vec![Act::Failback],
+        DrillKind::RoundTrip => vec![Act::Failover(to), Act::Restore, Act::Failback],
+    })
+}
+
+fn other_region(facts: &Facts, here: &RegionId) -> Option<RegionId> {
+    let topology = &facts.topology;
+    let regions: BTreeSet<&RegionId> = topology.ledgers.iter().map(|node| &node.region).collect();
+    let fit = |region: &&&RegionId| **region != here && !topology.writers_in(region).is_empty();
+    regions.iter().find(fit).map(|region| (*region).clone())
+}
+
+fn first_intent(acts: &[Act], facts: &Facts) -> Intent {
+    match acts.first() {
+        // Before the fault the planner is asked whether the same region could take over in order.
+        Some(Act::Switchover(to) | Act::Failover(to)) => Intent::Switchover { to: to.clone() },
+        _ => Intent::Switchover { to: facts.topology.failover.preferred_region.clone() },
+    }
+}
+
+async fn look(
+    layout: &Layout,
+    mover: &Mover,
+    facts: &Facts,
+    planned: &Result<Plan, Refusal>,
+) -> Result<Preflight> {
+    let agents = Agents::new(layout)?;
+    let cluster = crate::up::Cluster::connect(mover.topology(), layout)?;
+    let seen = status::observe(mover.topology(), &agents, &cluster).await;
+    let running = mover.running().await?;
+    Ok(preflight::preflight(&seen, facts, running.as_deref(), planned))
+}
+
+fn show(preflight: &Preflight, planned: &Result<Plan, Refusal>) -> Result<()> {
+    Steps::heading(format_args!("Preflight: readiness {} of 100", preflight.score))?;
+    for check in &preflight.checks {
+        let seen = if check.seen.is_empty() { String::new() } else { format!(": {}", check.seen) };
+        let mark = if check.passed { "✓" } else { "✗" };
+        term::note(format_args!("  {mark} {}{seen}", check.what))?;
+    }
+    match planned {
+        Ok(plan) => term::note(format_args!("\n{}", page::plan(plan))),
+        Err(refusal) => term::note(format_args!("\n{}", page::refusal(refusal))),
+    }
+}
+
+/// The move of a dry run: its plan, nothing done.
+fn rehearsed(facts: &Facts, acts: &[Act], planned: Result<Plan, Refusal>) -> Move {
+    let (plan, outcome) = match planned {
+        Ok(plan) => (Some(plan), "planned only".to_owned()),
+        Err(refusal) => (None, format!("refused: {refusal}")),
+    };
+    Move {
+        cycle: 1,
+        verb: words::intent(&first_intent(acts, facts)),
+        done: plan.is_some(),
+        plan,
+        audit_head: None,
+        outcome,
+        fault: None,
+        began_ms: 0,
+        ended_ms: 0,
+        before: Some(facts.record.clone()),
+        after: None,
+        steps: Vec::new(),
+        write_pause_ms: None,
+        first_write_ms: None,
+        log_gate: None,
+        logs: Vec::new(),
+    }
+}
+
+fn agreed(facts: &Facts, args: &DrillArgs) -> Result<bool> {
+    let cluster = facts.topology.cluster.as_str();
+    let what = format!(
+        "a live {} drill of {} cycles moves the writer of `{cluster}`",
+        args.kind.name(),
+        args.cycles
+    );
+    crate::moves::confirm::typed(&what, cluster)
+}
+
+async fn live(
+    layout: &Layout,
+    mover: &Mover,
+    timeline: &Timeline,
+    args: &DrillArgs,
+    drill: &mut Drill,
+) -> Result<()> {
+    let agents = Agents::new(layout)?;
+    let outside = Outside::new(layout)?;
+    let operator = register(layout, mover, &outside).await?;
+    let conductor = Conductor { layout, mover, agents: &agents, outside, operator, timeline };
+    for cycle in 1..=args.cycles {
+        Steps::heading(format_args!("Cycle {cycle} of {}", args.cycles))?;
+        // Each cycle starts from where the one before has left the writer; `--to` says where the first one goes.
+        let from_here = DrillArgs { to: args.to.clone().filter(|_| cycle == 1), ..args.clone() };
+        let acts = acts(&mover.facts().await?, &from_here)?;
+        let (done, load) = conductor.cycle(cycle, &acts).await?;
+        let ended_well = done.iter().all(|moved| moved.done) && load.lost.is_empty();
+        drill.moves.extend(done);
+        drill.loads.push(load);
+        if !ended_well {
+            timeline.note("a cycle did not end well; the rest is not begun");
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The drill's operator: registered once, with a credential of its own each time.
+async fn register(
+    layout: &Layout,
+    mover: &Mover,
+    outside: &Outside,
+) -> Result<(OperatorId, Operator)> {
+    let topology = mover.topology();
+    let new = NewOperator {
+        id: OPERATOR.to_owned(),
+        name: "Drills".to_owned(),
+        jurisdictions: topology
+            .jurisdictions
+            .iter()
+            .map(|policy| policy.code.to_string())
+            .collect(),
+        games: games::ALL.iter().map(|game| game.code().to_owned()).collect(),
+        allowed_origins: Vec::new(),
+        launch_base_url: "https://drill.invalid/launch".to_owned(),
+    };
+    let writer = Writer::current(layout).await?;
+    let created: Result<NewCredential> = writer.post("/internal/v1/operators", &new).await;
+    let credential = if let Ok(credential) = created {
+        credential
+    } else {
+        let path = format!("/internal/v1/operators/{OPERATOR}/credentials");
+        writer.post(&path, &json!({})).await.context("the drill's operator has no credential")?
+    };
+    let router =
+        topology.routers.iter().find(|router| router.region == topology.failover.preferred_region);
+    let router = router.or(topology.routers.first()).context("the topology has no router")?;
+    let operator = Operator::new(outside.clone(), router.endpoint.to_string(), &credential)?;
+    Ok((OPERATOR.parse()?, operator))
+}
+
+impl Drill {
+    fn report(
+        self,
+        mover: &Mover,
+        facts: &Facts,
+        args: &DrillArgs,
+        timeline: Timeline,
+    ) -> Result<Report> {
+        let topology = mover.topology().to_toml().context("the topology cannot be written")?;
+        let objectives = measure::OBJECTIVES;
+        let findings = match args.mode {
+            DrillMode::DryRun => dry_findings(&self.preflight, &self.moves),
+            DrillMode::Live => measure::findings(&objectives, &self.moves, &self.loads),
+        };
+        let stamp: String = self.began_at.chars().filter(char::is_ascii_digit).take(14).collect();
+        Ok(Report {
+            format: FORMAT.to_owned(),
+            id: format!("{}-{}-{stamp}", args.kind.name(), args.mode.name()),
+            drill: args.kind.name().to_owned(),
+            mode: args.mode.name().to_owned(),
+            cluster: facts.topology.cluster.clone(),
+            topology_generation: facts.topology.generation,
+            topology_sha256: hex::encode(&Sha256::digest(topology.as_bytes())),
+            conducted_by: term::person(),
+            program: format!("domicile {}", env!("CARGO_PKG_VERSION")),
+            began_at: self.began_at,
+            ended_at: calendar::utc(SystemClock.now_unix_ms()),
+            objectives,
+            passed: findings.iter().all(|finding| finding.passed),
+            follow_up: follow_up(&self.preflight, &findings, &self.moves),
+            findings,
+            preflight: self.preflight,
+            timeline: timeline.into_events(),
+            moves: self.moves,
+            loads: self.loads,
+        })
+    }
+}
+
+fn dry_findings(preflight: &Preflight, moves: &[Move]) -> Vec<Finding> {
+    let planned = moves.iter().all(|moved| moved.done);
+    let finding = |objective: &str, wanted: &str, measured: String, passed| Finding {
+        objective: objective.to_owned(),
+        wanted: wanted.to_owned(),
+        measured,
+        passed,
+    };
+    let outcomes: Vec<&str> = moves.iter().map(|moved| moved.outcome.as_str()).collect();
+    vec![
+        finding("the first move can be planned", "yes", outcomes.join("; "), planned),
+        finding(
+            "fit for a live drill",
+            "every needed check",
+            format!("{} of 100", preflight.score),
+            preflight.ready,
+        ),
+    ]
+}
+
+/// What a person has to do, from everything that is not as it should be.
+fn follow_up(preflight: &Preflight, findings: &[Finding], moves: &[Move]) -> Vec<String> {
+    let mut follow_up: Vec<String> = findings
+        .iter()
+        .filter(|finding| !finding.passed)
+        .map(|finding| {
+            format!(
+                "{}: wanted {}, measured {}",
+                finding.objective, finding.wanted, finding.measured
+            )
+        })
+        .collect();
+    let unfit = preflight.checks.iter().filter(|check| !check.passed);
+    follow_up
+        .extend(unfit.map(|check| format!("preflight: not so: {} ({})", check.what, check.seen)));
+    for moved in moves {
+        let of = format!("cycle {}, {}", moved.cycle, moved.verb);
+        for step in moved.steps.iter().filter(|step| step.outcome != "done") {
+            follow_up.push(format!("{of}: step {} {}: {}", step.number, step.outcome, step.what));
+        }
+        for log in &moved.logs {
+            if let Some(fault) = &log.fault {
+                follow_up
+                    .push(format!("{of}: log {} at {}: {fault}", log.jurisdiction, log.reader));
+            }
+        }
+        for reader in moved.plan.iter().flat_map(|plan| &plan.expected.reseeded_readers) {
+            follow_up.push(format!(
+                "{of}: {reader} had to be copied anew: see why its slot was not ready"
+            ));
+        }
+    }
+    let last = moves.iter().rev().find_map(|moved| moved.after.as_ref());
+    if last.is_some_and(|record| !record.promotable) {
+        follow_up.push("no standby is promotable: `domicile restore-durability`".to_owned());
+    }
+    follow_up
+}
+
+fn hand_over(layout: &Layout, report: &Report, args: &DrillArgs) -> Result<u8> {
+    let keys = KeyFolder::open(&layout.operator().join("keys"))?;
+    let key = keys.drills(&report.cluster)?;
+    let folder =
+        args.report.clone().unwrap_or_else(|| layout.root().join("drills").join(&report.id));
+    seal::write(&folder, report, &html::page(report), &key)?;
+    files::write(
+        &keys.drills_public(),
+        format!("{}\n", key.verifier()).as_bytes(),
+        files::MODE_PUBLIC,
+    )?;
+    if args.json {
+        term::json(report)?;
+    } else {
+        summary(report, &folder, key.verifier())?;
+    }
+    Ok(if report.passed { PASSED } else { NOT_PASSED })
+}
+
+fn summary(report: &Report, folder: &Path, key: &VerifierKey) -> Result<()> {
+    let rows: Vec<Vec<String>> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            let mark = if finding.passed { "✓" } else { "✗" };
+            vec![
+                finding.objective.clone(),
+                finding.wanted.clone(),
+                finding.measured.clone(),
+                mark.to_owned(),
+            ]
+        })
+        .collect();
+    term::say(format_args!("\n{}", term::table(&["objective", "wanted", "measured", ""], &rows)))?;
+    for item in &report.follow_up {
+        term::say(format_args!("· {item}"))?;
+    }
+    term::say(format_args!("\n{}", if report.passed { "passed" } else { "NOT passed" }))?;
+    term::say(format_args!("report  {}", folder.join(seal::HTML).display()))?;
+    term::say(format_args!("check   domicile verify --report {} --key {key}", folder.display()))
+}
+
+/// `domicile verify --report`: what the signature covers, or an error.
+pub(crate) fn verify(folder: &Path, keys: &[VerifierKey]) -> Result<String> {
+    let report = seal::verify(folder, keys)?;
+    let verdict = if report.passed { "passed" } else { "not passed" };
+    Ok(format!(
+        "{}: {} of {} by {}, {} to {}: {verdict}",
+        report.id,
+        report.drill,
+        report.cluster,
+        report.conducted_by,
+        report.began_at,
+        report.ended_at
+    ))
+}
+
+#[cfg(test)]
+pub(crate) fn example() -> Report {
+    serde_json::from_str(include_str!("example.json")).unwrap()
+}
