@@ -1,6 +1,24 @@
-//! Judges of what a system promised, written without knowledge of how it works.
+//! Experiments on a running system: load, faults, what clients were told and what exists afterwards.
 //!
-//! Invariant: nothing of a server is linked here, so that a server's mistake cannot be repeated by its judge.
-//! Deliberately absent: injectors. Faults are injected by whoever runs the system.
+//! Invariants: nothing of a server is linked, so that a server's mistake cannot be repeated by its judge (the verdict
+//! is `domicile-oracles`'); a fault whose injection was not seen to have happened makes the run NOT RUN, never passed.
 
-pub mod history;
+pub mod database;
+pub mod digest;
+pub mod doctor;
+pub mod experiment;
+pub mod fault;
+pub mod http;
+pub mod load;
+pub mod observe;
+pub mod page;
+pub mod process;
+pub mod recorder;
+pub mod report;
+pub mod run;
+pub mod seed;
+pub mod stage;
+pub mod suite;
+pub mod system;
+pub mod term;
+pub mod watch;

@@ -1,82 +1,66 @@
-//! `domicile-chaos`: judges a recorded history against what exists afterwards.
+//! `domicile-chaos`: experiments on running systems, and what the oracles say of them.
 
-#![expect(clippy::print_stdout, reason = "the verdict is this program's output")]
+mod cli;
 
-use anyhow::{Context, bail};
-use clap::{Parser, Subcommand};
-use domicile_chaos::history::{Operation, violations};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use anyhow::Result;
+use clap::Parser as _;
+use cli::{Cli, Command};
+use domicile_chaos::experiment::Experiment;
+use domicile_chaos::report::Word;
+use domicile_chaos::term::say;
+use domicile_chaos::{doctor, suite};
 use std::process::ExitCode;
 
-/// Largest file read, in bytes.
-const FILE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
-
-/// Checks, from outside, that a system kept what it promised to its clients.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Compares a recorded history with the rounds that exist now
-    ///
-    /// Every acknowledged round must exist exactly once with one answer; a refused one must not exist; an
-    /// undecided one may. Exit status: 0 nothing is wrong, 1 a promise was broken, 2 the files cannot be read.
-    Check {
-        /// One operation per line as JSON: {"key":…,"attempts":[{"acknowledged":…}|{"refused":…}|{"unknown":…}]}
-        #[arg(long, value_name = "FILE")]
-        history: PathBuf,
-        /// One round per line: its id, a space, and how many bets exist for it
-        #[arg(long, value_name = "FILE")]
-        rounds: PathBuf,
-    },
-}
+/// The command line, or a file it names, is wrong.
+const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let Command::Check { history, rounds } = Arguments::parse().command;
-    match check(&history, &rounds) {
-        Ok(found) if found.is_empty() => {
-            println!("every promise was kept");
-            ExitCode::SUCCESS
-        }
-        Ok(found) => {
-            println!("{}", found.join("\n"));
-            ExitCode::from(1)
-        }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => {
-            println!("{error:#}");
+            let shown = error.print();
+            return ExitCode::from(if error.use_stderr() || shown.is_err() { USAGE } else { 0 });
+        }
+    };
+    match run(cli) {
+        Ok(word) => ExitCode::from(match word {
+            Word::Passed => 0,
+            Word::Failed => 1,
+            Word::NotRun => 2,
+        }),
+        Err(error) => {
+            say(format_args!("domicile-chaos: {error:#}"));
             ExitCode::from(2)
         }
     }
 }
 
-fn check(history: &Path, rounds: &Path) -> anyhow::Result<Vec<String>> {
-    let operations = lines(history)?
-        .iter()
-        .map(|line| serde_json::from_str::<Operation>(line))
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(|| format!("{} holds a line that is no operation", history.display()))?;
-    let mut exists = BTreeMap::new();
-    for line in lines(rounds)? {
-        let (round, count) = line
-            .split_once(' ')
-            .with_context(|| format!("{}: `{line}` is not `<round> <count>`", rounds.display()))?;
-        let count = count.trim().parse().with_context(|| format!("`{count}` is no count"))?;
-        exists.insert(round.to_owned(), count);
-    }
-    Ok(violations(&operations, &exists))
+fn run(cli: Cli) -> Result<Word> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::List => list(),
+            Command::Doctor => Ok(if doctor::run().await { Word::Passed } else { Word::NotRun }),
+            Command::Run(args) => {
+                let experiment = Experiment::find(&args.experiment)?;
+                suite::run(&args.experiment, vec![experiment], &args.place.into_options()).await
+            }
+            Command::Suite(args) => {
+                let mut experiments = Experiment::shipped()?;
+                experiments.retain(|experiment| experiment.suites.contains(&args.suite));
+                suite::run(&args.suite, experiments, &args.place.into_options()).await
+            }
+            Command::Report { folder } => suite::report(&folder),
+            Command::Check { history, observations } => suite::check(&history, &observations),
+        }
+    })
 }
 
-fn lines(file: &Path) -> anyhow::Result<Vec<String>> {
-    let read = || format!("cannot read {}", file.display());
-    let size = std::fs::metadata(file).with_context(read)?.len();
-    if size > FILE_MAX_BYTES {
-        bail!("{} has {size} bytes, more than {FILE_MAX_BYTES}", file.display());
+fn list() -> Result<Word> {
+    for experiment in Experiment::shipped()? {
+        let suites = experiment.suites.join(" ");
+        let stage = experiment.stage.name();
+        say(format_args!("{:<22} {stage:<11} {suites:<7} {}", experiment.name, experiment.title));
     }
-    let text = std::fs::read_to_string(file).with_context(read)?;
-    Ok(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
+    Ok(Word::Passed)
 }

@@ -16,7 +16,6 @@
 pub mod cluster;
 pub mod database;
 pub mod eventually;
-pub mod load;
 pub mod operator;
 pub mod player;
 pub mod raw;

@@ -1,31 +1,36 @@
 //! `kill -9` under load of each part in turn: nothing acknowledged is lost or doubled, retried requests get
-//! their first answer, and the log goes on consistently.
+//! their first answer, and the log goes on consistently. The judges are those of the chaos experiments, and the
+//! last act shows that they see: one row taken away, and they find it.
 
-use domicile_chaos::history::{Operation, violations};
-use domicile_tests::cluster::Cluster;
+use domicile_chaos::experiment::{Experiment, Stage, Step};
+use domicile_chaos::fault::Fault;
+use domicile_chaos::load::Traffic;
+use domicile_chaos::observe::{LogPositions, observe};
+use domicile_chaos::report::Word;
+use domicile_chaos::run;
+use domicile_chaos::system::{Programs, System};
+use domicile_oracles::{History, Limits, Oracle, judge};
+use domicile_tests::cluster::{self, Cluster};
 use domicile_tests::database;
-use domicile_tests::load::Load;
-use domicile_tests::operator::Operator;
 use domicile_tests::player::Player;
 use domicile_tests::topology::{Place, THREE_REGIONS};
 use http::StatusCode;
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::path::Path;
 
-/// Players of the load, per jurisdiction.
-const PLAYERS: usize = 4;
-/// Plays that must be acknowledged before and after each fault.
-const PLAYS: usize = 20;
-/// How long they may take.
-const WITHIN: Duration = Duration::from_mins(1);
+/// Operations that must be acknowledged before and after each fault.
+const OPERATIONS: u64 = 40;
+/// How long they, and the way back to a whole system, may take, in milliseconds.
+const WITHIN_MS: u64 = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_part_loses_nothing_and_doubles_nothing() {
     let places: &[Place] = THREE_REGIONS.get(..2).expect("two regions");
     let cluster = Cluster::start("kills", places);
-    let operator = cluster.operator("acme", &["MT", "DE"], "MT").await;
+    let programs =
+        Programs { domicile: cluster::binary("domicile"), postgres_bin: cluster::postgres_bin() };
+    let system = System::open(programs, cluster.state()).expect("the system");
     let checkpoint = checkpoint(&cluster).await;
+    let mut last = String::new();
     for unit in [
         "writer-mt/writer",
         "ledger-mt/postgres",
@@ -33,107 +38,52 @@ async fn a_killed_part_loses_nothing_and_doubles_nothing() {
         "router-mt/router",
         "ledger-mt/agent",
     ] {
-        kill_under_load(&cluster, &operator, unit).await;
+        last = unit.replace('/', "-");
+        let folder = cluster.state().join("chaos").join(&last);
+        let report = run::run(&system, &kill(unit), 1, &last, &folder).await.expect("a run");
+        let (word, reason) = report.result();
+        assert_eq!(word, Word::Passed, "after kill -9 of {unit}: {reason}\n{report:#?}");
     }
     log_extends(&cluster, &checkpoint).await;
+    a_row_taken_away_is_found(&cluster, &system, &last).await;
 }
 
-async fn kill_under_load(cluster: &Cluster, operator: &Operator, unit: &str) {
-    let name = unit.replace('/', "-");
-    let mut players = Vec::new();
-    for number in 0..PLAYERS {
-        let opened = operator.session(&format!("{name}-{number}"), "MT", "hilo-dice").await;
-        players.push(Player::new(cluster.outside(), cluster.router("MT"), &opened));
-    }
-    let load = Load::start(&name, players.clone());
-    load.acknowledged(PLAYS, WITHIN).await;
-    assert_counts(cluster, &load).await;
-    cluster.kill(unit);
-    // The agent starts its Postgres again by itself; everything else is started by its supervisor: us.
-    if !unit.ends_with("/postgres") {
-        cluster.start_unit(unit);
-    }
-    load.acknowledged(PLAYS, WITHIN).await;
-    let history = load.finish().await;
-    let operations = history.operations();
-    let exists = existing_rounds(cluster, &name).await;
-    let found = violations(&operations, &exists);
-    assert!(found.is_empty(), "after kill -9 of {unit}: {found:#?}");
-    first_answers_are_kept(players.first().expect("a player"), &operations).await;
-    proofs_hold(players.first().expect("a player"), &operations).await;
-}
-
-/// A run counts only if the standby was `sync` and writes were in flight when the fault was injected.
-async fn assert_counts(cluster: &Cluster, load: &Load) {
-    let ledger = database::connect(cluster, "ledger-mt").await;
-    let sync = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-    assert_eq!(database::count(&ledger, sync).await, 1, "NOT RUN: the standby is not sync");
-    for _ in 0..1_000 {
-        if load.history().in_flight() > 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("NOT RUN: no write is in flight");
-}
-
-/// Rounds of the load's players in the ledger, each with the number of its bets.
-async fn existing_rounds(cluster: &Cluster, name: &str) -> BTreeMap<String, usize> {
-    let ledger = database::connect(cluster, "ledger-mt").await;
-    let rows = ledger
-        .query(
-            "SELECT round_id::text, count(*) FROM ledger.bet WHERE player_ref LIKE $1 GROUP BY 1",
-            &[&format!("{name}-%")],
-        )
-        .await
-        .expect("the bets");
-    rows.iter()
-        .map(|row| (row.get(0), usize::try_from(row.get::<_, i64>(1)).expect("a count")))
-        .collect()
-}
-
-/// The first player's last plays, sent once more with their keys, are answered byte for byte as before.
-async fn first_answers_are_kept(player: &Player, operations: &[Operation]) {
-    let mine = operations.iter().filter(|operation| operation.key.contains("-0-"));
-    let known: Vec<(&str, &Value)> = mine
-        .filter_map(|operation| operation.acknowledged().map(|body| (operation.key.as_str(), body)))
-        .collect();
-    let session = player.session().await;
-    for (key, before) in known.iter().rev().take(3) {
-        let number: u64 =
-            key.rsplit('-').next().and_then(|text| text.parse().ok()).expect("a number");
-        let mut body = Player::play_body(&session, "high", 1_000_000, number);
-        // The body must be the one sent then: the receipt in the answer names what the bet named.
-        let receipt = before["receipt"].as_str().expect("a receipt");
-        let named = |field: &str| {
-            receipt
-                .lines()
-                .find_map(|line| line.strip_prefix(field))
-                .expect("a receipt line")
-                .trim()
-        };
-        body["commitment"] = named("commitment ").into();
-        body["checkpoint_size"] = named("checkpoint_size ").parse::<u64>().expect("a size").into();
-        let again = player.post("/v1/plays", key, &body).await.expect("an answer");
-        assert_eq!(again.status, StatusCode::CREATED, "{key}: {}", again.json());
-        assert!(again.replayed, "{key} is answered from the store");
-        assert_eq!(&again.json(), *before, "{key}");
+/// The fault as an experiment: killed under load, started again unless its supervisor does, and everything is whole.
+fn kill(unit: &str) -> Experiment {
+    let steps = vec![
+        Step::Inject { fault: Fault::KillUnit { unit: unit.to_owned() } },
+        Step::Heal,
+        Step::Acknowledged { more: OPERATIONS, within_ms: WITHIN_MS },
+        Step::Redundant { within_ms: WITHIN_MS },
+    ];
+    Experiment {
+        name: "kill".to_owned(),
+        title: format!("{unit} is killed"),
+        stage: Stage::Manual,
+        suites: Vec::new(),
+        traffic: Traffic::default(),
+        warm_up: OPERATIONS,
+        repeat: 1,
+        steps,
+        oracles: Oracle::ALL.to_vec(),
+        limits: Limits::default(),
     }
 }
 
-async fn proofs_hold(player: &Player, operations: &[Operation]) {
-    let last = operations
-        .iter()
-        .filter_map(Operation::acknowledged)
-        .next_back()
-        .expect("an acknowledged play");
-    let round = last["round"].as_str().expect("a round");
-    let deadline = Duration::from_secs(20);
-    domicile_tests::eventually::eventually("a proof after the fault", deadline, || async {
-        let proof = player.proof(round).await;
-        if proof.status == StatusCode::OK { Ok(()) } else { Err(proof.json().to_string()) }
-    })
-    .await;
+async fn a_row_taken_away_is_found(cluster: &Cluster, system: &System, operator: &str) {
+    let reader = database::connect(cluster, "reader-mt").await;
+    let one = "DELETE FROM ledger.bet WHERE ctid = (SELECT ctid FROM ledger.bet WHERE operator_id = $1 LIMIT 1)";
+    assert_eq!(reader.execute(one, &[&operator]).await.expect("a row less"), 1);
+    let path = cluster.state().join("chaos").join(operator).join("history.jsonl");
+    let history = History::parse(&text_of(&path)).expect("a history");
+    let seen = observe(system, operator, &LogPositions::now(system)).await.expect("the nodes");
+    let verdicts = judge(&history, &seen, &Limits::default()).verdicts;
+    let lost = verdicts.iter().find(|verdict| verdict.oracle == Oracle::C1).expect("a verdict");
+    assert!(lost.violations.iter().any(|text| text.contains("reader-mt")), "{verdicts:#?}");
+}
+
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("the history")
 }
 
 async fn log_text(cluster: &Cluster, path: &str) -> String {

@@ -110,7 +110,8 @@ pub(crate) async fn proof(
     let body = made.bundle.to_json().map_err(|_too_large| Code::Internal)?;
     if !made.ended {
         let fields = [(CACHE_CONTROL, "private, no-store"), (CONTENT_TYPE, "application/json")];
-        return Ok(stated(&reader, log, made.size, (fields, body)));
+        // The bundle is pinned to the smallest checkpoint that covers it; the answer is of the newest.
+        return Ok(stated(&reader, log, head.size.max(made.size), (fields, body)));
     }
     let etag = format!("\"{}\"", hex::encode(&Sha256::digest(body.as_bytes())));
     let cached = CachedBundle { body: body.into(), etag: etag.into(), size: made.size };
