@@ -3,7 +3,7 @@ PROGRAMS := -p domicile -p domicile-agent -p domicile-router -p domicile-writer 
 CLUSTER  := .ci/tools postgres etcd --
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo up down status test unit system lint fmt bench rtp
+.PHONY: help build release demo up down status test unit system chaos lint fmt bench rtp
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -33,6 +33,10 @@ unit: ## tests that need no cluster
 
 system: build ## tests on real clusters
 	.ci/tools nextest postgres postgres-tls etcd -- cargo nextest run --workspace --profile system
+
+chaos: build ## faults on a running system, judged from outside (8 minutes)
+	cargo build -p domicile-chaos
+	$(CLUSTER) target/debug/domicile-chaos suite smoke
 
 lint: ## format, lints, architecture, licences, documentation
 	.ci/tools deny -- .ci/lint
