@@ -1,10 +1,6 @@
 //! System tests: whole clusters of real processes, seen from outside.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod demo;
 mod faults;
