@@ -141,7 +141,8 @@ impl Run<'_> {
         };
         self.tell(What::StepBegun { number, step });
         let tell = |seen: &str, elapsed| self.tell(What::Waiting { number, seen, elapsed });
-        let mut patience = Patience::new(step.timeout_ms, &tell);
+        let mut patience =
+            Patience::new(step.timeout_ms, &tell).dispensable(step.on_failure == Undo::GoOn);
         let outcome = self.ground().perform(&step.action, &mut patience).await;
         let took = begun.elapsed();
         if let Ok(learnt) = &outcome {

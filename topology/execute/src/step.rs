@@ -30,6 +30,8 @@ const LONGEST_PAUSE_MS: u64 = 250;
 const REFUSAL_GRACE_MS: u64 = 1_000;
 /// How often an operation may fail before the step does.
 const MAX_FAILURES: u32 = 5;
+/// How long a node that is not reached holds up a step that the plan can do without, milliseconds.
+const DISPENSABLE_MS: u64 = 3_000;
 /// How often somebody who looks on is told what is waited for, milliseconds.
 const TELL_EVERY_MS: u64 = 200;
 
@@ -44,6 +46,8 @@ pub(crate) struct Ground<'a> {
 /// A step's time, and who is told what it waits for.
 pub(crate) struct Patience<'a> {
     begun: Instant,
+    /// The plan goes on without this step.
+    is_dispensable: bool,
     timeout_ms: u64,
     told: Option<Instant>,
     tell: &'a (dyn Fn(&str, Duration) + Sync),
@@ -51,7 +55,17 @@ pub(crate) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(timeout_ms: u64, tell: &'a (dyn Fn(&str, Duration) + Sync)) -> Self {
-        Self { begun: Instant::now(), timeout_ms, told: None, tell }
+        Self { begun: Instant::now(), is_dispensable: false, timeout_ms, told: None, tell }
+    }
+
+    /// For a step that the plan can do without: a dead reader must not keep redundancy waiting.
+    pub(crate) fn dispensable(self, is_dispensable: bool) -> Self {
+        Self { is_dispensable, ..self }
+    }
+
+    fn is_in_vain(&self, error: &WorldError) -> bool {
+        let is_over = self.begun.elapsed() >= Duration::from_millis(DISPENSABLE_MS);
+        self.is_dispensable && is_over && matches!(error, WorldError::Unreachable(_))
     }
 
     fn left(&self) -> Duration {
@@ -245,6 +259,9 @@ impl Ground<'_> {
                         return Err(StepError::Refused(detail));
                     }
                     seen = detail;
+                }
+                Err(error) if patience.is_in_vain(&error) => {
+                    return Err(StepError::Refused(error.to_string()));
                 }
                 // The first cause tells more than the last attempt's want of time.
                 Err(error) if !within.is_zero() => seen = error.to_string(),
