@@ -38,31 +38,42 @@ pub struct Log {
 impl Log {
     /// The verified head, or why nothing may be served.
     pub fn head(&self) -> Result<VerifiedHead, Problem> {
-        match &*self.audit.borrow() {
-            Audit::Verified(head) => Ok(head.clone()),
-            Audit::Starting | Audit::Empty => Err(Problem::new(Code::ProofNotReady)
-                .detail("no checkpoint has been verified here yet")
-                .retry_after_s(1)),
-            Audit::Broken(_) => Err(Code::ReplicaUnverified.into()),
-        }
+        verified(&self.audit.borrow())
     }
 
     /// Waits at most `wait` until the verified size reaches `size`.
     pub async fn head_at(&self, size: u64, wait: Duration) -> Result<VerifiedHead, Problem> {
-        let mut audit = self.audit.clone();
-        let reached = |audit: &Audit| match audit {
-            Audit::Verified(head) => head.size >= size,
-            Audit::Starting => false,
-            Audit::Empty => size == 0,
-            Audit::Broken(_) => true,
-        };
-        let waited = tokio::time::timeout(wait, audit.wait_for(reached)).await;
-        match waited {
-            Ok(Ok(_)) => self.head(),
-            Ok(Err(_)) | Err(_) => {
-                Err(Problem::new(Code::PositionTimeout).retry_after_s(1).extra("wanted_size", size))
-            }
+        head_at(self.audit.clone(), size, wait).await
+    }
+}
+
+async fn head_at(
+    mut audit: watch::Receiver<Audit>,
+    size: u64,
+    wait: Duration,
+) -> Result<VerifiedHead, Problem> {
+    let reached = |audit: &Audit| match audit {
+        Audit::Verified(head) => head.size >= size,
+        Audit::Starting => false,
+        Audit::Empty => size == 0,
+        Audit::Broken(_) => true,
+    };
+    match tokio::time::timeout(wait, audit.wait_for(reached)).await {
+        // Out of the guard at hand: a second look beside it waits for an auditor that waits for the first.
+        Ok(Ok(audit)) => verified(&audit),
+        Ok(Err(_)) | Err(_) => {
+            Err(Problem::new(Code::PositionTimeout).retry_after_s(1).extra("wanted_size", size))
         }
+    }
+}
+
+fn verified(audit: &Audit) -> Result<VerifiedHead, Problem> {
+    match audit {
+        Audit::Verified(head) => Ok(head.clone()),
+        Audit::Starting | Audit::Empty => Err(Problem::new(Code::ProofNotReady)
+            .detail("no checkpoint has been verified here yet")
+            .retry_after_s(1)),
+        Audit::Broken(_) => Err(Code::ReplicaUnverified.into()),
     }
 }
 
@@ -118,4 +129,35 @@ impl Reader {
     pub fn log(&self, jurisdiction: &Jurisdiction) -> Result<&Log, Problem> {
         self.logs.get(jurisdiction).ok_or_else(|| Code::JurisdictionForbidden.into())
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_at_the_head_never_blocks_the_auditor() {
+        let head = VerifiedHead { size: 7, root: [0; 32], note: "".into() };
+        let (sender, audit) = watch::channel(Audit::Verified(head));
+        let (done, ended) = std::sync::mpsc::channel();
+        // On its own threads, so that a lock that is never given back fails the test and does not stop it.
+        std::thread::spawn(move || {
+            while !sender.is_closed() {
+                sender.send_if_modified(|_audit| false);
+            }
+        });
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.unwrap().block_on(async {
+                for _ in 0..LOOKS {
+                    let head = head_at(audit.clone(), 7, Duration::from_secs(10)).await;
+                    assert_eq!(head.unwrap().size, 7);
+                }
+            });
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_mins(1)).expect("both go on");
+    }
+
+    const LOOKS: usize = 200_000;
 }
