@@ -47,5 +47,5 @@ fmt: ## format the code
 rtp: ## ten million rounds of each game against the return it declares: before a release, and when outcomes change
 	cargo test --release -p domicile-core --test return_to_player -- --include-ignored
 
-bench: release ## figures beside their yardsticks, on a cluster of release builds (6 minutes)
+bench: release ## figures beside their yardsticks, on a cluster of release builds (5 minutes after the build)
 	.ci/tools postgres etcd haproxy -- cargo bench -p domicile-tests --bench yardsticks
