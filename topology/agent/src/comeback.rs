@@ -29,14 +29,16 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    fn due(&mut self, epoch: Epoch) -> bool {
+    /// Whether the time has come for an attempt under this epoch.
+    pub(crate) fn due(&mut self, epoch: Epoch) -> bool {
         if self.epoch != Some(epoch) {
             *self = Self { epoch: Some(epoch), ..Self::default() };
         }
         self.failed < MAX_ATTEMPTS && self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    fn note_failure(&mut self) {
+    /// An attempt failed.
+    pub(crate) fn note_failure(&mut self) {
         let doubled = FIRST_DELAY.saturating_mul(1 << self.failed.min(16));
         self.not_before = Some(Instant::now() + doubled.min(LONGEST_DELAY));
         self.failed += 1;

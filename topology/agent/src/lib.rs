@@ -1,15 +1,17 @@
 //! The keeper of one Postgres: the only process that touches its files and its superuser.
 //!
 //! It makes, clones, starts, stops, migrates and watches the node, starts it again after a crash, follows the control
-//! record, and does what an executor asks over mutual TLS. It runs beside Postgres as an unprivileged user.
+//! record, moves the node in and out of the writer's place, and does what an executor asks over mutual TLS. Where the
+//! policy says so it fails over by itself. It runs beside Postgres as an unprivileged user.
 //! Invariants: a ledger node is primary only while the control record names it; every operation may be repeated;
 //! nothing here cancels a session that waits for the second region.
-//! Deliberately absent: deciding where the writer should be, and writing the control record.
+//! Deliberately absent: changing the control record other than by a plan that the executor runs.
 
 mod access;
 pub mod agent;
 mod apart;
 pub mod api;
+pub mod automatic;
 mod beat;
 mod certificates;
 mod clone;
@@ -24,6 +26,7 @@ pub mod error;
 mod follow;
 mod history;
 mod init;
+mod judgement;
 mod lifecycle;
 mod memory;
 mod migrate;
@@ -44,6 +47,7 @@ mod sync;
 mod tools;
 mod transfer;
 mod watch;
+mod watchdog;
 mod witness;
 
 use std::sync::Arc;

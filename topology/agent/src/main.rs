@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser;
 use domicile_agent::agent::Agent;
+use domicile_agent::automatic::Automatic;
 use domicile_agent::config::AgentConfig;
 use domicile_agent::control::EtcdControl;
 use domicile_agent::{api, attend, supervise};
@@ -15,8 +16,10 @@ use domicile_service::drain::{Drain, DrainLimits};
 use domicile_service::health::Readiness;
 use domicile_service::ids::IdSource;
 use domicile_service::listener::{Listener, ListenerLimits};
+use domicile_service::tasks::spawn_vital;
 use domicile_service::tls::{ClientAuth, ServerTls};
 use domicile_service::{admin, request, telemetry};
+use domicile_topology::observed::NodeKind;
 
 /// The keeper of one Postgres.
 #[derive(Parser)]
@@ -49,14 +52,19 @@ async fn main() -> anyhow::Result<()> {
         },
         config.control.topology_cache.clone(),
     )?;
-    let control = Arc::new(EtcdControl::new(ControlClient::new(&control)));
+    let client = ControlClient::new(&control);
+    let control = Arc::new(EtcdControl::new(client.clone()));
     let tls = ServerTls::load(&config.tls, ClientAuth::Required)?;
     tls.watch();
     let addr = config.listen.parse().context("listen is not an address")?;
     let admin_addr = config.admin_listen.parse().context("admin_listen is not an address")?;
 
+    let is_ledger = config.kind == NodeKind::Ledger;
     let agent = Agent::new(config, control, IdSource::new(Arc::new(SystemClock)))?;
     attend(&agent, &drain, &readiness);
+    if is_ledger {
+        spawn_vital("automatic", &drain, Automatic::new(Arc::clone(&agent), client)?.run());
+    }
     let listening = readiness.check("listener");
     admin::start(admin_addr, &readiness, telemetry.metrics(), axum::Router::new()).await?;
     let listener = Listener::bind(addr, Some(tls), ListenerLimits::default()).await?;

@@ -238,6 +238,14 @@ impl Postmaster {
         self.data_dir.join("standby.signal")
     }
 
+    /// Signals one of the server's processes; one that is not the server's is left alone.
+    pub(crate) fn signal_process(&self, pid: u32, signal: Signal) {
+        let pid = i32::try_from(pid).ok();
+        if let Some(living) = pid.and_then(|pid| process::living(pid, &self.data_dir)) {
+            process::signal(living, signal);
+        }
+    }
+
     fn pid_file(&self) -> PathBuf {
         self.data_dir.join("postmaster.pid")
     }

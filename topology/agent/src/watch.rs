@@ -5,7 +5,8 @@
 //! standby's copying worker has looked again; left alone that takes a minute, and a failover meanwhile loses the
 //! slot. So the primary logs them each second for a while after a standby or a reader came or went, and the
 //! standby restarts its worker.
-//! Invariant: what is seen is reported, never repaired by force – a stopped walsender is a person's or plan's affair.
+//! Invariant: what is seen is reported, never repaired by force – but for the one walsender that every commit waits for,
+//! which has a watchdog of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::agent::Agent;
 use crate::certificates::Certificates;
 use crate::error::Error;
 use crate::settings::DATABASE;
+use crate::watchdog::Watchdog;
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Postgres starts its copying worker at most once in 10 s: asking more often is useless.
@@ -38,6 +40,7 @@ pub(crate) async fn run(agent: Arc<Agent>, check: Check) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut nudge, mut company) = (Nudge::default(), Company::default());
     let mut certificates = Certificates::new(agent.config.postgres.tls.clone());
+    let mut watchdog = Watchdog::default();
     let mut stalled_before = 0;
     loop {
         tick.tick().await;
@@ -52,6 +55,9 @@ pub(crate) async fn run(agent: Arc<Agent>, check: Check) {
             tracing::warn!(processes = ?status.postgres.stalled, "stopped processes of postgres");
         }
         stalled_before = stalled;
+        if let Err(error) = agent.guard_stream(&status, &mut watchdog).await {
+            tracing::debug!(%error, "the standby's stream is not looked at now");
+        }
         if let Err(error) = agent.help_slots(&status, &mut nudge, &mut company).await {
             tracing::debug!(%error, "slots are not nudged now");
         }

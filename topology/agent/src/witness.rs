@@ -3,6 +3,8 @@
 //! Invariants: a short bounded time; an agent that answers is reachable whatever state its Postgres is in; a stream is
 //! alive only if something arrived lately by this machine's own clock. Deliberately absent: concluding anything.
 
+use std::sync::Arc;
+
 use domicile_core::ids::NodeId;
 use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::tls::ClientTls;
@@ -56,14 +58,18 @@ impl Agent {
         Ok(lately.map(|silence_ms| silence_ms < SILENCE_MS))
     }
 
+    /// The agent's certificates as a client; follows their renewal. Needs a runtime.
+    pub(crate) fn outside_tls(&self) -> Result<Arc<ClientTls>, Error> {
+        let tls = ClientTls::load(&self.config.tls).inspect(ClientTls::watch);
+        tls.map_err(|error| Error::step("load the agent's certificates", error))
+    }
+
     // Made when it is first needed: most agents are never asked.
     fn outside(&self) -> Result<&HttpClient, Error> {
         if let Some(client) = self.outside.get() {
             return Ok(client);
         }
-        let tls = ClientTls::load(&self.config.tls);
-        let tls = tls.map_err(|error| Error::step("load the agent's certificates", error))?;
-        tls.watch();
+        let tls = self.outside_tls()?;
         Ok(self.outside.get_or_init(|| HttpClient::new(&tls, LIMITS)))
     }
 }

@@ -70,8 +70,9 @@ fn a_ledger_is_made_cloned_and_synchronous() {
             status.postgres.stalled.iter().any(|process| process.process.starts_with("walsender"))
         });
         assert_eq!(stalled.await.postgres.stalled.len(), 1);
-        kill_process(sender, Signal::CONT).unwrap();
-        a.status_until("it moves on", |status| status.postgres.stalled.is_empty()).await;
+        a.status_until("it is woken", |status| status.postgres.stalled.is_empty()).await;
+        a.status_until("writes succeed", |status| status.probe.is_some_and(|p| p.ok)).await;
+        assert_eq!(a.agent.status().await.postgres.restarts, 0, "without a restart");
 
         let again = a.agent.sync(&SyncRequest { member: Some(member) }).await.unwrap();
         assert!(!again.changed, "a second sync finds it done");
