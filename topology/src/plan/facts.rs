@@ -204,6 +204,12 @@ impl Facts {
         reader.jurisdictions.iter().filter(|jurisdiction| !ready(jurisdiction)).cloned().collect()
     }
 
+    /// The readers whose agents answer.
+    pub fn answering_readers(&self) -> BTreeSet<NodeId> {
+        let readers = self.topology.readers.iter().map(|reader| &reader.node);
+        readers.filter(|node| self.fresh(node).is_some()).cloned().collect()
+    }
+
     /// The missing answer of a node.
     pub fn silent(&self, node: &NodeId, code: RefusalCode) -> Missing {
         let what = match self.nodes.get(node) {

@@ -39,7 +39,7 @@ pub(super) const REJOIN_TIMEOUT_MS: u64 = CLONE_TIMEOUT_MS;
 pub(super) const SYNC_TIMEOUT_MS: u64 = OPERATION_TIMEOUT_MS;
 /// Following the record, or copying anew, milliseconds.
 pub(super) const SUBSCRIPTIONS_TIMEOUT_MS: u64 = OPERATION_TIMEOUT_MS;
-/// Until readers' slots are ready on the standby, milliseconds.
-pub(super) const SLOTS_READY_TIMEOUT_MS: u64 = 120_000;
+/// Until readers' slots are ready on the standby, milliseconds. Nobody is promotable meanwhile.
+pub(super) const SLOTS_READY_TIMEOUT_MS: u64 = 30_000;
 /// Until leases have ended or are enforced: their whole life several times, milliseconds.
 pub(super) const LEASE_TIMEOUT_MS: u64 = 10 * LEASE_END_MS;

@@ -32,7 +32,7 @@ pub(super) fn switchover(facts: &Facts, to: &RegionId, join: &JoinId) -> Result<
     missing.extend(facts.stalled_gaps(&facts.record.writer_node));
     Refusal::unless_empty(missing)?;
     let mut draft = Draft::new(facts);
-    add_switchover(&mut draft, facts, target, join);
+    add_switchover(&mut draft, facts, target, Some(&target.node), join);
     Ok(draft)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn failback(facts: &Facts, join: &JoinId) -> Result<Draft, Refusal> {
     Refusal::unless_empty(missing)?;
     let mut draft = Draft::new(facts);
     redundancy::add_restoration(&mut draft, facts, &target.node);
-    add_switchover(&mut draft, facts, target, join);
+    add_switchover(&mut draft, facts, target, None, join);
     Ok(draft)
 }
 
@@ -108,7 +108,14 @@ fn next_epoch(facts: &Facts) -> Epoch {
     Epoch(facts.record.epoch.0.saturating_add(1))
 }
 
-fn add_switchover(draft: &mut Draft, facts: &Facts, target: &LedgerNode, join: &JoinId) {
+/// `standing` is the target where it is a standby now, so that its readers' slots are known.
+fn add_switchover(
+    draft: &mut Draft,
+    facts: &Facts,
+    target: &LedgerNode,
+    standing: Option<&NodeId>,
+    join: &JoinId,
+) {
     let former = &facts.record.writer_node;
     let returning = Member { node: former.clone(), join_id: join.clone() };
     let new = &target.node;
@@ -134,9 +141,10 @@ fn add_switchover(draft: &mut Draft, facts: &Facts, target: &LedgerNode, join: &
     draft.step(promote, PROMOTE_TIMEOUT_MS, Undo::Stop);
     draft.step(Action::Rejoin { node: former.clone() }, REJOIN_TIMEOUT_MS, Undo::Stop);
     add_opening(draft, facts, target);
-    readers::add_following(draft, facts, Some(new));
+    readers::add_following(draft, facts, standing);
     redundancy::add_confirmation(draft, facts, new, former);
     redundancy::add_others(draft, facts, &[new, former]);
+    readers::add_silent(draft, facts, standing);
     draft.write_pause_ms = SWITCHOVER_PAUSE_MS;
 }
 
@@ -147,6 +155,7 @@ fn add_failover(draft: &mut Draft, facts: &Facts, target: &LedgerNode) {
     draft.step(promote, PROMOTE_TIMEOUT_MS, Undo::Stop);
     add_opening(draft, facts, target);
     readers::add_following(draft, facts, Some(new));
+    readers::add_silent(draft, facts, Some(new));
     redundancy::add_others(draft, facts, &[new, &facts.record.writer_node]);
     draft.write_pause_ms = FAILOVER_PAUSE_MS;
     remark_replay(draft, facts, new);
@@ -166,6 +175,7 @@ fn add_forced(
     draft.step(promote, PROMOTE_TIMEOUT_MS, Undo::Stop);
     add_opening(draft, facts, target);
     readers::add_following(draft, facts, None);
+    readers::add_silent(draft, facts, None);
     redundancy::add_others(draft, facts, &[new, &facts.record.writer_node]);
     let is_leased = facts.leases.iter().any(|lease| lease.epoch < epoch);
     draft.write_pause_ms = FAILOVER_PAUSE_MS + if is_leased { LEASE_END_MS } else { 0 };

@@ -13,37 +13,53 @@ use crate::record::Beginning;
 use domicile_core::ids::{Jurisdiction, NodeId};
 use std::collections::BTreeSet;
 
-/// Each reader follows the record. Where the new primary is a standby now, what its slots cannot go on from is copied
-/// anew.
+/// Each reader that answers follows the record. Where the new primary is a standby now, what its slots cannot go on from
+/// is copied anew.
 pub(super) fn add_following(draft: &mut Draft, facts: &Facts, promoted: Option<&NodeId>) {
-    for reader in &facts.topology.readers {
-        let known = promoted.filter(|node| facts.standing_gaps(node).is_empty());
-        let reseed = known.map(|node| facts.unready_slots(node, reader)).unwrap_or_default();
-        if !reseed.is_empty() {
-            draft.reseeded_readers.insert(reader.node.clone());
-            draft.remark(format!(
-                "{} cannot go on in {}: copied anew after the move and stale until then.",
-                reader.node,
-                codes(&reseed)
-            ));
-        }
-        if facts.fresh(&reader.node).is_none() {
-            draft.remark(format!(
-                "{} does not answer; it follows the record once it is back.",
-                reader.node
-            ));
-        }
-        let follow = Action::Subscriptions { node: reader.node.clone(), reseed };
-        draft.step(follow, SUBSCRIPTIONS_TIMEOUT_MS, Undo::GoOn);
+    let answering = facts.answering_readers();
+    let readers = facts.topology.readers.iter();
+    for reader in readers.filter(|reader| answering.contains(&reader.node)) {
+        add_follower(draft, facts, promoted, reader);
     }
 }
 
-/// The slots of all readers are ready on the standby, or named as not.
+/// The readers that do not answer follow last, so that nobody waits for them.
+pub(super) fn add_silent(draft: &mut Draft, facts: &Facts, promoted: Option<&NodeId>) {
+    let answering = facts.answering_readers();
+    let readers = facts.topology.readers.iter();
+    for reader in readers.filter(|reader| !answering.contains(&reader.node)) {
+        add_follower(draft, facts, promoted, reader);
+        draft.remark(format!(
+            "{} does not answer; it follows the record once it is back.",
+            reader.node
+        ));
+    }
+}
+
+fn add_follower(draft: &mut Draft, facts: &Facts, promoted: Option<&NodeId>, reader: &ReaderNode) {
+    let known = promoted.filter(|node| facts.standing_gaps(node).is_empty());
+    let reseed = known.map(|node| facts.unready_slots(node, reader)).unwrap_or_default();
+    if !reseed.is_empty() {
+        draft.reseeded_readers.insert(reader.node.clone());
+        draft.remark(format!(
+            "{} cannot go on in {}: copied anew after the move and stale until then.",
+            reader.node,
+            codes(&reseed)
+        ));
+    }
+    let follow = Action::Subscriptions { node: reader.node.clone(), reseed };
+    draft.step(follow, SUBSCRIPTIONS_TIMEOUT_MS, Undo::GoOn);
+}
+
+/// The slots of the readers are ready on the standby, or named as not. Nobody waits for those that do not answer, or
+/// are copied anew: their slots come when they do.
 pub(super) fn add_slots_ready(draft: &mut Draft, facts: &Facts, standby: &NodeId) {
-    let readers: BTreeSet<NodeId> =
-        facts.topology.readers.iter().map(|reader| reader.node.clone()).collect();
-    let ready = Action::AwaitSlots { standby: standby.clone(), readers };
-    draft.step(ready, SLOTS_READY_TIMEOUT_MS, Undo::GoOn);
+    let mut readers = facts.answering_readers();
+    readers.retain(|node| !draft.reseeded_readers.contains(node));
+    if !readers.is_empty() {
+        let ready = Action::AwaitSlots { standby: standby.clone(), readers };
+        draft.step(ready, SLOTS_READY_TIMEOUT_MS, Undo::GoOn);
+    }
 }
 
 /// A reader of the topology gets its data.

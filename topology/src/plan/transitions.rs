@@ -96,16 +96,16 @@ impl State {
 
     const fn meaning(self) -> &'static str {
         match self {
-            Self::Single => "single: one copy",
-            Self::Redundant => "redundant: two copies, not promotable",
-            Self::Promotable => "promotable: two copies, the standby may take over",
-            Self::Closing => "closing: the writer finishes what it has",
-            Self::Halted => "halted: the former primary has stopped",
-            Self::Switched => "switched: a new epoch, two copies",
-            Self::FailedOver => "failed over: a new epoch, one copy",
-            Self::Forced => "forced: a new epoch, older leases run",
-            Self::OpeningTwo => "opening: primary, waits for the second copy",
-            Self::OpeningOne => "opening: primary, alone",
+            Self::Single => "single – one copy",
+            Self::Redundant => "redundant – two copies, not promotable",
+            Self::Promotable => "promotable – two copies, the standby may take over",
+            Self::Closing => "closing – the writer finishes what it has",
+            Self::Halted => "halted – the former primary has stopped",
+            Self::Switched => "switched – a new epoch, two copies",
+            Self::FailedOver => "failed over – a new epoch, one copy",
+            Self::Forced => "forced – a new epoch, older leases run",
+            Self::OpeningTwo => "opening – primary, waits for the second copy",
+            Self::OpeningOne => "opening – primary, alone",
         }
     }
 }

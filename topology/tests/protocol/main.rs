@@ -23,8 +23,9 @@ fn the_protocol_is_safe_and_gets_somewhere() {
 /// The check finds the fault, by breaking this property first.
 fn assert_found(bug: Bug, property: &str) {
     let model = Protocol::new(Some(bug), BOUNDS);
+    // One thread: the shortest way comes first, and the same one each time.
     let checker =
-        model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        model.checker().threads(1).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let found = checker.discoveries();
     assert!(found.contains_key(property), "{bug:?} breaks only {:?}", found.keys());
     let path = found[property].clone().into_actions();
@@ -76,5 +77,5 @@ fn a_degradation_without_enforcement_is_found() {
 
 #[test]
 fn a_writer_that_leaves_its_lease_before_its_key_says_so_is_found() {
-    assert_found(Bug::LeavesLeaseBeforeItsKeySaysSo, ALONE);
+    assert_found(Bug::LeavesLeaseBeforeItsKeySaysSo, KEPT);
 }

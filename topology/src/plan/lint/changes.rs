@@ -62,8 +62,10 @@ impl<'a> Walk<'a> {
         let member = self.record.sync_member.as_ref().map(|member| &member.node);
         let confirmed = member.is_some() && member == self.synced && !self.has(Done::JoinedAnew);
         self.require(confirmed, "a standby is promotable after commits were seen to wait for it");
-        let mut readers = self.facts.topology.readers.iter().map(|reader| &reader.node);
-        let were_waited_for = readers.all(|reader| self.ready.contains(reader));
+        let copied = &self.plan.expected.reseeded_readers;
+        let readers = self.facts.answering_readers();
+        let mut awaited = readers.iter().filter(|reader| !copied.contains(*reader));
+        let were_waited_for = awaited.all(|reader| self.ready.contains(reader));
         self.require(
             were_waited_for,
             "readers' slots are waited for before a standby is promotable",

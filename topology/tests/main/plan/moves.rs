@@ -38,7 +38,6 @@ fn a_switchover_needs_both_regions_healthy() {
         &switchover("de-1"),
         vec![
             ("healthy", healthy(), SWITCHOVER),
-            ("a reader is dead", healthy().silent("reader-gb"), SWITCHOVER),
             (
                 "writes were left closing",
                 healthy().record(|record| record.writes = Writes::Closing),
@@ -97,6 +96,26 @@ fn a_switchover_needs_both_regions_healthy() {
     assert_outlines(
         &switchover("gb-1"),
         vec![("no ledger", healthy(), &["refused", "region-cannot-write"])],
+    );
+}
+
+#[test]
+fn nobody_waits_for_a_silent_reader() {
+    assert_outlines(
+        &switchover("de-1"),
+        vec![
+            (
+                "a reader is dead",
+                healthy().silent("reader-gb"),
+                &[&SWITCHOVER[..13], &SWITCHOVER[14..], &SWITCHOVER[13..14]].concat(),
+            ),
+            (
+                "no reader answers",
+                healthy().silent("reader-gb").silent("reader-mt").silent("reader-de"),
+                &[&SWITCHOVER[..11], &SWITCHOVER[14..15], &SWITCHOVER[16..], &SWITCHOVER[11..14]]
+                    .concat(),
+            ),
+        ],
     );
 }
 
