@@ -5,7 +5,8 @@
 //! known record says `one` nothing leaves after the lease's deadline, counted on a clock that runs through suspend from
 //! when the last good keep-alive was *sent*. A forced failover waits until the lease's key is gone.
 //! Invariants: a writer that the record no longer names, or names in another epoch, tells nothing, whatever its lease;
-//! the key says *enforcing* only after this process enforces. Deliberately absent: stopping work. Who may not answer
+//! the key says *enforcing* only while this process enforces: after the record has gone back to `two`, answers need the
+//! lease until the key says otherwise, since a degradation relies on the key. Deliberately absent: stopping work. Who may not answer
 //! may well write; its answers are unknown.
 
 use domicile_control::{Error, Known, LeaseId, Leases, Revision, Watch};
@@ -17,6 +18,7 @@ use domicile_service::telemetry;
 use domicile_topology::document::Durability;
 use domicile_topology::lease::{MARGIN_MS, RENEW_EVERY_MS, TTL_S, WriterLease};
 use domicile_topology::record::Record;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -33,6 +35,8 @@ pub struct Standing {
     region: RegionId,
     clock: Arc<dyn Clock>,
     held: Mutex<Option<Held>>,
+    /// The key at the control plane says, or may say, that this writer answers under its lease only.
+    key_enforces: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +52,7 @@ impl Standing {
         region: RegionId,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { record, region, clock, held: Mutex::new(None) }
+        Self { record, region, clock, held: Mutex::new(None), key_enforces: AtomicBool::new(false) }
     }
 
     /// Whether answers of this epoch may leave now.
@@ -59,7 +63,13 @@ impl Standing {
             }
             _ => return false,
         };
-        durability == Durability::Two || self.is_leased(epoch)
+        let is_free = durability == Durability::Two && !self.key_enforces.load(Ordering::SeqCst);
+        is_free || self.is_leased(epoch)
+    }
+
+    /// Notes what the key says: before it may say *enforcing*, and after it no longer does.
+    fn note_key(&self, enforcing: bool) {
+        self.key_enforces.store(enforcing, Ordering::SeqCst);
     }
 
     /// Whether writes have one copy, as far as is known.
@@ -169,7 +179,11 @@ impl Keeper {
         if kept.put.as_ref() != Some(&value) {
             // A record read from the disk has no revision: it may be out of date, and nothing is promised on it.
             let Some(revision) = revision else { return Ok(()) };
+            if value.enforcing {
+                self.standing.note_key(true);
+            }
             self.leases.put(&value, kept.lease, revision).await?;
+            self.standing.note_key(value.enforcing);
             tracing::info!(epoch = %value.epoch, enforcing = value.enforcing, "the writer's lease is put");
             kept.put = Some(value.clone());
         }
@@ -276,5 +290,18 @@ mod tests {
         let two = Record { epoch: Epoch(2), ..record(Durability::Two) };
         records.send_replace(Some(known(two)));
         assert!(standing.holds_in(Epoch(2)), "two copies need no lease");
+    }
+
+    #[test]
+    fn back_in_two_answers_need_the_lease_until_the_key_says_so() {
+        let (standing, records, clock) = standing(Durability::One);
+        standing.note_key(true);
+        standing.hold(Epoch(1), clock.monotonic(), TTL_S);
+        records.send_replace(Some(known(record(Durability::Two))));
+        assert!(standing.holds_in(Epoch(1)));
+        clock.advance(Duration::from_mins(1));
+        assert!(!standing.holds_in(Epoch(1)), "a degradation could rely on the key");
+        standing.note_key(false);
+        assert!(standing.holds_in(Epoch(1)));
     }
 }
