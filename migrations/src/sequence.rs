@@ -38,6 +38,7 @@ pub const LEDGER: &[Migration] = &[
     migration!(2, "published/0002-tables", SubscribersFirst, superuser: false),
     migration!(3, "ledger/0003-writer", SubscribersFirst, superuser: false),
     migration!(4, "ledger/0004-grants", SubscribersFirst, superuser: false),
+    migration!(5, "ledger/0005-pending-order", SubscribersFirst, superuser: false),
 ];
 
 /// A reader's migrations.

@@ -160,6 +160,12 @@ impl Engine {
         }
     }
 
+    /// Whether this writer may not go on with the jurisdiction, and not only for a moment.
+    pub fn is_suspended(&self, jurisdiction: &Jurisdiction) -> bool {
+        let refused = self.check_writable(jurisdiction).err();
+        refused.is_some_and(|failure| failure.code == Code::JurisdictionSuspended)
+    }
+
     /// Tells the sequencers of these jurisdictions that leaves are pending.
     pub fn wake<'a>(&self, jurisdictions: impl IntoIterator<Item = &'a Jurisdiction>) {
         for jurisdiction in jurisdictions {

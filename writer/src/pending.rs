@@ -1,7 +1,7 @@
 //! The outbox of the log: leaves wait here, written by the transaction that made them true.
 //!
-//! The sequencer of a jurisdiction takes pending leaves in order of id, gives them their index and deletes
-//! them. A subject is what later leaves refer to: the round for a shared round's leaves and for a play,
+//! The sequencer of a jurisdiction takes pending leaves in the order they were written in, gives them their index and
+//! deletes them. A subject is what later leaves refer to: the round for a shared round's leaves and for a play,
 //! the chain for chain leaves. Where a commitment stands is read back from `log.subject`.
 //! Invariant: a leaf is enqueued in the same transaction as the state it tells of.
 
@@ -31,7 +31,7 @@ const COMMIT_INDEXES: &str = "SELECT l.idx FROM unnest($1::text[], $2::uuid[]) W
 pub struct PendingLeaf {
     /// Which log.
     pub jurisdiction: Jurisdiction,
-    /// Its place in the outbox: a version 7 UUID, later leaves have greater ids.
+    /// Its name in the outbox.
     pub id: Uuid,
     /// The round or chain it is about.
     pub subject: Uuid,

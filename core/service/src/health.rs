@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use domicile_core::epoch::Epoch;
+use domicile_core::epoch::{EPOCH_HEADER, Epoch};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
@@ -79,12 +79,18 @@ impl Readiness {
         self.report().ready
     }
 
-    /// The `/readyz` answer.
+    /// The `/readyz` answer. A served epoch stands in its header, too.
     pub fn response(&self) -> Response {
         let report = self.report();
         let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-        (status, no_store, Json(report)).into_response()
+        let epoch = report.epoch;
+        let mut response = (status, Json(report)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(epoch) = epoch {
+            headers.insert(EPOCH_HEADER, HeaderValue::from(epoch.0));
+        }
+        response
     }
 
     /// `GET /readyz`, to merge into a listener's router.
@@ -165,6 +171,7 @@ mod tests {
         let report = readiness.report();
         assert_eq!((report.ready, report.epoch), (true, Some(Epoch(7))));
         assert_eq!(serde_json::to_value(&report).unwrap()["epoch"], 7);
+        assert_eq!(readiness.response().headers()[EPOCH_HEADER], "7");
         check.fail("standing by");
         assert_eq!(readiness.report().epoch, None);
     }

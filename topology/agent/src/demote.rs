@@ -129,15 +129,14 @@ const fn answer(demoted: bool, ended: &Demoted) -> DemoteAnswer {
     DemoteAnswer { demoted, end_lsn: ended.end_lsn, timeline: ended.timeline }
 }
 
-// Transactions, and commits that wait for the second region; idle sessions hold nothing.
+// A request in the writer is several transactions, and between two of them no session is busy. A writer that closes
+// ends its sessions when the last request has ended.
 async fn until_finished(server: &Session, drain_timeout_ms: u64) -> Result<(), Error> {
     let step = "wait until the writer has finished";
     let deadline = Instant::now() + Duration::from_millis(drain_timeout_ms);
-    let busy = format!(
-        "select exists (select from pg_stat_activity where usename = '{WRITER_ROLE}' \
-         and (state is distinct from 'idle' or wait_event = 'SyncRep'))"
-    );
-    while server.optional::<bool>(step, &busy).await?.unwrap_or(true) {
+    let present =
+        format!("select exists (select from pg_stat_activity where usename = '{WRITER_ROLE}')");
+    while server.optional::<bool>(step, &present).await?.unwrap_or(true) {
         if Instant::now() >= deadline {
             return Err(Error::Timeout { step, timeout_ms: drain_timeout_ms });
         }

@@ -34,8 +34,7 @@ const LOCK_ENGINE: &str = "SELECT id, operator_id, game, params, currency, juris
 const READ_ENGINE: &str = "SELECT id, operator_id, game, params, currency, jurisdictions, commitment, \
      seed_sealed, state FROM ledger.round_engine WHERE id = $1 AND operator_id = $2";
 
-const OUTCOME: &str =
-    "SELECT outcome FROM ledger.round WHERE jurisdiction = $1 AND id = $2 AND outcome IS NOT NULL";
+const OUTCOME: &str = "SELECT outcome FROM ledger.round WHERE jurisdiction = ANY($1) AND id = $2 AND outcome IS NOT NULL LIMIT 1";
 
 const SHARE_OPEN: &str = "SELECT id FROM ledger.round_engine WHERE id = ANY($1) AND state = 'open' \
      ORDER BY id FOR SHARE";
@@ -47,7 +46,8 @@ const MOVE_ENGINE: &str = concat!(
 );
 
 const MOVE_FACTS: &str = concat!(
-    "UPDATE ledger.round SET state = $4, outcome = $5, closed_at = coalesce(closed_at, now()), ",
+    "UPDATE ledger.round SET state = CASE WHEN jurisdiction = ANY($7) THEN 'voided' ELSE $4 END, ",
+    "outcome = CASE WHEN jurisdiction = ANY($7) THEN NULL ELSE $5 END, closed_at = coalesce(closed_at, now()), ",
     "ended_at = CASE WHEN $6 THEN now() END WHERE jurisdiction = ANY($2) AND id = $3 AND ",
     in_term!()
 );
@@ -207,9 +207,9 @@ pub async fn read(
 ) -> Result<Option<(RoundEngine, Option<String>)>, domicile_postgres::Error> {
     let row = tx.query_opt(READ_ENGINE, &[&round.0, &operator.as_str()]).await?;
     let Some(engine) = row.as_ref().and_then(RoundEngine::from_row) else { return Ok(None) };
-    let first = engine.jurisdictions.first().map_or("", Jurisdiction::as_str);
-    let outcome = tx.query_opt(OUTCOME, &[&first, &round.0]).await?;
-    Ok(Some((engine, outcome.map(|row| row.get(0)))))
+    let outcome = tx.query_opt(OUTCOME, &[&engine.codes(), &round.0]).await?;
+    let outcome = outcome.map(|row| row.get(0));
+    Ok(Some((engine, outcome)))
 }
 
 /// Share-locks the rounds of this list that are open, until the transaction's outcome is known.
@@ -222,19 +222,21 @@ pub async fn share_open(
     Ok(rows.iter().map(|row| RoundId(row.get(0))).collect())
 }
 
-/// Moves a locked round to `state`, in the engine's row and in every jurisdiction's facts.
+/// Moves a locked round to `state`, in the engine's row and in every jurisdiction's facts, but for those in which it is
+/// voided.
 pub async fn move_to(
     tx: &Tx<'_>,
     epoch: Epoch,
     round: &RoundEngine,
-    state: RoundState,
-    outcome: Option<&str>,
+    (state, outcome): (RoundState, Option<&str>),
+    voided: &[Jurisdiction],
 ) -> Result<(), WriteError> {
+    let voided: Vec<_> = voided.iter().map(Jurisdiction::as_str).collect();
     let (term, ended) = (term(epoch), state.is_terminal());
     let codes = round.codes();
     let engine: [&(dyn ToSql + Sync); 4] = [&term, &round.id.0, &state.as_str(), &ended];
-    let facts: [&(dyn ToSql + Sync); 6] =
-        [&term, &codes, &round.id.0, &state.as_str(), &outcome, &ended];
+    let facts: [&(dyn ToSql + Sync); 7] =
+        [&term, &codes, &round.id.0, &state.as_str(), &outcome, &ended, &voided];
     let (moved, published) =
         tokio::join!(tx.execute(MOVE_ENGINE, &engine), tx.execute(MOVE_FACTS, &facts));
     all_written(moved?, 1)?;

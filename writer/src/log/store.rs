@@ -28,7 +28,7 @@ pub(crate) struct Head {
 /// A leaf waiting in the outbox.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
-    pub(crate) id: Uuid,
+    pub(crate) seq: i64,
     pub(crate) subject: Uuid,
     pub(crate) kind: String,
     pub(crate) entry: String,
@@ -86,7 +86,8 @@ pub(crate) async fn has_pending(session: &Session, log: &LogId) -> Result<bool, 
     Ok(row.is_some())
 }
 
-/// Takes up to `limit` leaves out of the outbox, oldest id first. The locked head row keeps others away.
+/// Takes up to `limit` leaves out of the outbox, in the order they were written in. The locked head row keeps others
+/// away.
 pub(crate) async fn take_pending(
     tx: &Tx<'_>,
     log: &LogId,
@@ -95,8 +96,8 @@ pub(crate) async fn take_pending(
     let rows = tx
         .query(
             "DELETE FROM log.pending p USING ( \
-               SELECT id FROM log.pending WHERE jurisdiction = $1 ORDER BY id LIMIT $2) t \
-             WHERE p.jurisdiction = $1 AND p.id = t.id RETURNING p.id, p.subject, p.kind, p.entry",
+               SELECT seq FROM log.pending WHERE jurisdiction = $1 ORDER BY seq LIMIT $2) t \
+             WHERE p.jurisdiction = $1 AND p.seq = t.seq RETURNING p.seq, p.subject, p.kind, p.entry",
             &[&log.jurisdiction.as_str(), &limit],
         )
         .await?;
@@ -104,7 +105,7 @@ pub(crate) async fn take_pending(
         .iter()
         .map(|row| {
             Ok(Pending {
-                id: row.try_get(0)?,
+                seq: row.try_get(0)?,
                 subject: row.try_get(1)?,
                 kind: row.try_get(2)?,
                 entry: row.try_get(3)?,
@@ -112,7 +113,7 @@ pub(crate) async fn take_pending(
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| Error::decode("read pending leaves", source))?;
-    pending.sort_by_key(|leaf| leaf.id);
+    pending.sort_by_key(|leaf| leaf.seq);
     Ok(pending)
 }
 

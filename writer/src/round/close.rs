@@ -25,7 +25,7 @@ impl Change for CloseRound {
     async fn apply(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Applied, Halt> {
         let (round, state) =
             lock_for(tx, &self.operator.id, self.round, RoundCommand::Close).await?;
-        rounds::move_to(tx, engine.epoch, &round, state, None).await?;
+        rounds::move_to(tx, engine.epoch, &round, (state, None), &[]).await?;
         let reply = Reply::json(200, &json!({ "round": round.id, "state": state.as_str() }))?;
         Ok(Applied { entered: Some(state), ..Applied::quiet(reply) })
     }

@@ -1,5 +1,8 @@
 //! Ending a round: settled with an outcome or voided without one. Either way the seed is revealed, every bet
 //! gets its payout, and the terminal leaves of all jurisdictions are queued in this one transaction.
+//!
+//! A jurisdiction that is suspended when its round is settled has its bets voided, never the round alone: the others
+//! settle on the outcome that all bets have fixed, and its terminal leaf waits until its log goes on.
 
 use super::{lock_for, tally};
 use crate::answer::{Failure, Reply};
@@ -57,6 +60,7 @@ impl Change for EndRound {
     async fn apply(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Applied, Halt> {
         let command = self.ending.command();
         let (round, state) = lock_for(tx, &self.operator.id, self.round, command).await?;
+        let (ending, state, voided) = self.where_suspended(engine, &round, state);
         // A terminal leaf refers to its commitment by index.
         let indexes = rounds::commit_indexes(tx, &round).await?;
         let unsequenced = Failure::new(Code::CommitmentNotPublished);
@@ -65,18 +69,40 @@ impl Change for EndRound {
         let bets =
             RoundBets::new(bets).map_err(|error| Failure::because(Code::Internal, &error))?;
         let seed = engine.keys.open_seed(SeedOf::Round(round.id), &round.seed_sealed)?;
-        let outcome = match self.ending {
+        let outcome = match ending {
             Ending::Settle => Some(outcome_of(&round, &seed, &bets)?),
             Ending::Void(_) => None,
         };
-        let ended = Ended { round: &round, ending: self.ending, seed: &seed, outcome, bets };
+        let ended = Ended { round: &round, ending, seed: &seed, outcome, bets, voided };
         let turnover = ended.pay(engine, tx).await?;
-        rounds::move_to(tx, engine.epoch, &round, state, ended.outcome.as_deref()).await?;
+        let reached = (state, ended.outcome.as_deref());
+        rounds::move_to(tx, engine.epoch, &round, reached, &ended.voided).await?;
         let leaves: Result<Vec<_>, _> =
             indexes.into_iter().map(|(j, index)| ended.leaf(engine, j, index)).collect();
         pending::enqueue(tx, engine.epoch, &leaves?).await?;
         let reply = Reply::json(200, &ended.answer(state))?;
         Ok(Applied { reply, leaves_for: round.jurisdictions, entered: Some(state), turnover })
+    }
+}
+
+impl EndRound {
+    /// Where a settlement finds jurisdictions suspended, it voids there; where all are, it voids the round.
+    fn where_suspended(
+        &self,
+        engine: &Engine,
+        round: &RoundEngine,
+        state: RoundState,
+    ) -> (Ending, RoundState, Vec<Jurisdiction>) {
+        if self.ending != Ending::Settle {
+            return (self.ending, state, Vec::new());
+        }
+        let all = &round.jurisdictions;
+        let voided: Vec<_> = all.iter().filter(|j| engine.is_suspended(j)).cloned().collect();
+        if voided.len() == all.len() {
+            (Ending::Void(VoidReason::Suspended), RoundState::Voided, Vec::new())
+        } else {
+            (Ending::Settle, state, voided)
+        }
     }
 }
 
@@ -95,6 +121,8 @@ struct Ended<'a> {
     seed: &'a Seed,
     outcome: Option<String>,
     bets: RoundBets,
+    /// Where a settled round is voided all the same.
+    voided: Vec<Jurisdiction>,
 }
 
 impl Ended<'_> {
@@ -102,12 +130,12 @@ impl Ended<'_> {
     async fn pay(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Option<Turnover>, Halt> {
         let round = self.round;
         let Some(outcome) = &self.outcome else {
-            tally::pay(engine, tx, round, |bet| Ok(bet.stake)).await?;
+            tally::pay(engine, tx, round, &round.jurisdictions, |bet| Ok(bet.stake)).await?;
             return Ok(None);
         };
         let game = games::game(&round.game).ok_or(Failure::new(Code::GameUnknown))?;
         let internal = |error: GameError| Halt::Failed(Failure::because(Code::Internal, &error));
-        let totals = tally::pay(engine, tx, round, |bet| {
+        let totals = tally::pay(engine, tx, round, &self.voided, |bet| {
             game.payout(&round.params, bet.stake, &bet.selection, outcome).map_err(internal)
         });
         let totals = totals.await?;
@@ -123,7 +151,12 @@ impl Ended<'_> {
         commit_index: u64,
     ) -> Result<PendingLeaf, Failure> {
         let (round, seed, bets) = (self.round.id, *self.seed.as_bytes(), self.bets.clone());
-        let leaf = match (self.ending, &self.outcome) {
+        let here = if self.voided.contains(&jurisdiction) {
+            Ending::Void(VoidReason::Suspended)
+        } else {
+            self.ending
+        };
+        let leaf = match (here, &self.outcome) {
             (Ending::Void(reason), _) => {
                 Leaf::RoundVoid(RoundVoid { jurisdiction, round, commit_index, seed, reason, bets })
             }
@@ -159,6 +192,7 @@ impl Ended<'_> {
             "outcome": self.outcome,
             "seed": self.seed.reveal_hex(),
             "bets": bets,
+            "voided": self.voided,
         })
     }
 }

@@ -44,19 +44,26 @@ pub(super) struct Totals {
     pub(super) paid_micro: u64,
 }
 
-/// Credits every bet of a round with what `payout_of` says.
+/// Credits every bet of a round with what `payout_of` says; where the round is voided the stake goes back, which is no
+/// turnover.
 pub(super) async fn pay(
     engine: &Engine,
     tx: &Tx<'_>,
     round: &RoundEngine,
+    voided: &[Jurisdiction],
     payout_of: impl Fn(&PlacedBet) -> Result<Micro, Halt> + Sync,
 ) -> Result<Totals, Halt> {
     let mut totals = Totals::default();
     for jurisdiction in &round.jurisdictions {
+        let is_voided = voided.contains(jurisdiction);
         let mut pages = Pages::new(jurisdiction, round);
         while let Some(page) = pages.next(tx).await? {
             let mut payouts = Vec::with_capacity(page.len());
             for bet in &page {
+                if is_voided {
+                    payouts.push((bet.id, bet.stake));
+                    continue;
+                }
                 let payout = payout_of(bet)?;
                 totals.staked_micro = totals.staked_micro.saturating_add(bet.stake.get());
                 totals.paid_micro = totals.paid_micro.saturating_add(payout.get());

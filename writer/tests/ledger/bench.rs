@@ -60,6 +60,7 @@ pub(crate) struct Bench {
     pub(crate) keys: Vec<VerifierKey>,
     service: Arc<Service>,
     logs: Option<LogTasks>,
+    topology: watch::Sender<Option<Known<Topology>>>,
     _ca: TestCa,
 }
 
@@ -140,13 +141,8 @@ impl Bench {
         let mut places = Vec::new();
         for code in ["MT", "DE"] {
             let key = SigningKey::from_seed(&origin(&cluster, &j(code), 1), &ids.bytes()).unwrap();
-            let path = ca.folder().join(format!("log-{code}.key"));
-            std::fs::write(&path, key.to_text().as_bytes()).unwrap();
-            let signer = LogSigner::load(&path, key.verifier()).unwrap();
-            let holders = Holders::new(&client, Vec::new());
-            let confirmers = vec![CONFIRMER.to_owned()];
-            places.push(LogPlace { jurisdiction: j(code), signer, holders, confirmers });
             keys.push(key.verifier().clone());
+            places.push(place(code, &key, &ca, &client));
         }
         let terms = Terms {
             tenure: tenure.clone(),
@@ -156,7 +152,7 @@ impl Bench {
         };
         let (log, logs) = log::start(LogSettings { pool: pool.clone(), terms, places });
         let topology = Known { value: Arc::new(Topology::parse(EXAMPLE).unwrap()), revision: None };
-        let (_sender, topology) = watch::channel(Some(topology));
+        let (published, topology) = watch::channel(Some(topology));
         let master = MasterKey::new("m1", ids.bytes()).unwrap();
         let signer = TokenSigner::from_pem("s1", &pair.serialize_pem().into()).unwrap();
         let engine = Arc::new(Engine::start(EngineParts {
@@ -178,7 +174,19 @@ impl Bench {
         service.serve(engine.clone());
         let app = http::app(&service, &Readiness::new(drain.clone()), &cluster);
         let logs = Some(logs);
-        let bench = Self { server, admin, clock, engine, app, drain, keys, service, logs, _ca: ca };
+        let bench = Self {
+            server,
+            admin,
+            clock,
+            engine,
+            app,
+            drain,
+            keys,
+            service,
+            logs,
+            topology: published,
+            _ca: ca,
+        };
         bench.logs_are_live().await;
         bench
     }
@@ -202,6 +210,15 @@ impl Bench {
     pub(crate) fn close(&self) {
         self.service.pause(true);
         self.engine.close();
+    }
+
+    /// Publishes a topology in which this writer's region may not write for the jurisdiction.
+    pub(crate) fn suspend(&self, code: &str) {
+        let mut topology = Topology::parse(EXAMPLE).unwrap();
+        let mut policies = topology.jurisdictions.iter_mut();
+        let policy = policies.find(|policy| policy.code == j(code)).unwrap();
+        policy.writer_regions.remove(&region());
+        self.topology.send_replace(Some(Known { value: Arc::new(topology), revision: None }));
     }
 
     /// Stops the sequencers.
@@ -262,6 +279,14 @@ impl Bench {
     pub(crate) async fn count(&self, sql: &str) -> i64 {
         self.admin.query(sql, &[]).await.unwrap()[0].get(0)
     }
+}
+
+fn place(code: &str, key: &SigningKey, ca: &TestCa, client: &HttpClient) -> LogPlace {
+    let path = ca.folder().join(format!("log-{code}.key"));
+    std::fs::write(&path, key.to_text().as_bytes()).unwrap();
+    let signer = LogSigner::load(&path, key.verifier()).unwrap();
+    let holders = Holders::new(client, Vec::new());
+    LogPlace { jurisdiction: j(code), signer, holders, confirmers: vec![CONFIRMER.to_owned()] }
 }
 
 pub(crate) async fn open_epoch(admin: &Connection, epoch: u64) {

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, Player};
 use crate::plays::leaf;
 use domicile_core::hex;
-use domicile_core::leaf::{Leaf, bets_root};
+use domicile_core::leaf::{Leaf, VoidReason, bets_root};
 use domicile_core::seed::Seed;
 use serde_json::{Value, json};
 
@@ -83,6 +83,47 @@ async fn a_voided_round_returns_the_stakes_and_reveals_its_seed() {
     assert_eq!(hex::encode(&leaf.seed), voided["seed"].as_str().unwrap());
     let again = operator.end(&bench, &round, "settle", "settle").await;
     assert_eq!(again.code(), "round-state", "a round ends once");
+}
+
+#[tokio::test]
+async fn a_suspended_jurisdiction_voids_its_bets_and_the_others_settle() {
+    let bench = Bench::new().await;
+    let operator = bench.operator("acme").await;
+    let mt = operator.session(&bench, "p1", "MT", "hilo-dice").await;
+    let de = operator.session(&bench, "p2", "DE", "hilo-dice").await;
+    let (both, commitment) = operator.round(&bench, "both", &["DE", "MT"]).await;
+    let (alone, other) = operator.round(&bench, "alone", &["DE"]).await;
+    for (player, round, commitment, key) in
+        [(&mt, &both, &commitment, "a"), (&de, &both, &commitment, "b"), (&de, &alone, &other, "c")]
+    {
+        let path = format!("/v1/rounds/{round}/bets");
+        player.post(&bench, &path, key, &order(commitment, "high")).await.expect(201);
+    }
+    bench.suspend("DE");
+    operator.end(&bench, &both, "close", "close-both").await.expect(200);
+    operator.end(&bench, &alone, "close", "close-alone").await.expect(200);
+
+    let settled = operator.end(&bench, &both, "settle", "settle-both").await.expect(200);
+    assert_eq!((settled["state"].as_str(), &settled["voided"]), (Some("settled"), &json!(["DE"])));
+    let states = "SELECT string_agg(jurisdiction || ' ' || state, ' ' ORDER BY jurisdiction) \
+        FROM ledger.round WHERE id = $1";
+    let id = uuid::Uuid::parse_str(&both).unwrap();
+    let rows = bench.admin.query(states, &[&id]).await.unwrap();
+    assert_eq!(rows[0].get::<_, &str>(0), "DE voided MT settled");
+    let returned = "SELECT count(*) FROM ledger.bet WHERE jurisdiction = 'DE' \
+        AND payout_micro = stake_micro";
+    assert_eq!(bench.count(returned).await, 1, "the other round of DE is not ended yet");
+    let read =
+        operator.send(&bench, "GET", &format!("/operator/v1/rounds/{both}"), &Value::Null).await;
+    assert_eq!(read.expect(200)["outcome"], settled["outcome"]);
+
+    let voided = operator.end(&bench, &alone, "settle", "settle-alone").await.expect(200);
+    assert_eq!((voided["state"].as_str(), &voided["outcome"]), (Some("voided"), &Value::Null));
+    assert_eq!(bench.count(returned).await, 2);
+    let Leaf::RoundSettle(mt) = leaf(&bench, "round-settle").await else { panic!("a leaf") };
+    assert_eq!(mt.jurisdiction.as_str(), "MT");
+    let Leaf::RoundVoid(de) = leaf(&bench, "round-void").await else { panic!("a leaf") };
+    assert_eq!((de.jurisdiction.as_str(), de.reason), ("DE", VoidReason::Suspended));
 }
 
 #[tokio::test]

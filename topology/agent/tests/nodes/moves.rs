@@ -175,7 +175,7 @@ fn a_demotion_waits_for_the_writer_and_can_be_called_off() {
         let record = cluster.control.record();
         cluster.control.put(Record { writes: Writes::Closing, ..record.clone() });
 
-        // A transaction of the writer holds the demotion up, and nothing is changed.
+        // A session of the writer holds the demotion up, busy or between two transactions, and nothing is changed.
         let config = ConnectConfig { user: "domicile_writer".to_owned(), ..a.superuser() };
         let writer = domicile_postgres::connect(&config).await.unwrap();
         writer.batch_execute("begin; select 1").await.unwrap();
@@ -183,7 +183,11 @@ fn a_demotion_waits_for_the_writer_and_can_be_called_off() {
         let late = a.agent.demote(&request).await.unwrap_err();
         assert_eq!(late.code(), Code::StepTimeout, "{late}");
         writer.batch_execute("rollback").await.unwrap();
+        let late = a.agent.demote(&request).await.unwrap_err();
+        assert_eq!(late.code(), Code::StepTimeout, "{late}");
         assert!(writer_gets_in(&a).await, "as it was");
+        drop(writer);
+        request.drain_timeout_ms = 2_000;
 
         assert!(a.agent.demote(&request).await.unwrap().demoted);
         tokio::time::sleep(Duration::from_secs(1)).await;
