@@ -1,6 +1,7 @@
 //! What this machine can do to a system: each capability is tried, not guessed.
 
-use crate::fault::{blackhole_works, freezer};
+use crate::fault::freezer;
+use crate::namespaces::blackhole_works;
 use crate::system::Programs;
 use crate::term::say;
 use rustix::process::geteuid;
@@ -63,7 +64,11 @@ async fn findings() -> Vec<Finding> {
                 .ok_or_else(|| "no writable freezer: SIGSTOP one by one instead".to_owned()),
             needed: false,
         },
-        Finding { what: "regions as hosts, cut one way or both", found: namespaces, needed: false },
+        Finding {
+            what: "regions as hosts, to cut them (no experiment yet)",
+            found: namespaces,
+            needed: false,
+        },
         Finding {
             what: "delay between regions (NFQUEUE)",
             found: Err("not built: no experiment with delay is run".to_owned()),

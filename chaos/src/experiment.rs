@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 12] = [
+const SHIPPED: [&str; 11] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
@@ -18,7 +18,6 @@ const SHIPPED: [&str; 12] = [
     include_str!("../experiments/reader-frozen.toml"),
     include_str!("../experiments/slot-not-ready.toml"),
     include_str!("../experiments/round-trip.toml"),
-    include_str!("../experiments/one-way-cut.toml"),
     include_str!("../experiments/writer-killed.toml"),
     include_str!("../experiments/postgres-killed.toml"),
 ];
@@ -31,8 +30,6 @@ pub enum Stage {
     Manual,
     /// Loopback, the promotable standby's agent fails over by itself.
     Automatic,
-    /// Each region a host in a network namespace of its own; failover by command only.
-    Namespaces,
 }
 
 impl Stage {
@@ -41,7 +38,6 @@ impl Stage {
         match self {
             Self::Manual => "manual",
             Self::Automatic => "automatic",
-            Self::Namespaces => "namespaces",
         }
     }
 }
@@ -61,7 +57,15 @@ pub enum Step {
     Command {
         /// Its arguments.
         arguments: Vec<String>,
+        /// Whether the next step begins while the command is still busy, such as waiting for a dead reader.
+        #[serde(default)]
+        aside: bool,
+        /// Whether a refusal is no failure, because the system may have done it by itself.
+        #[serde(default)]
+        may_fail: bool,
     },
+    /// Waits until commands given aside have ended, all well.
+    Commands,
     /// Waits until so many further operations were acknowledged.
     Acknowledged {
         /// How many.

@@ -10,6 +10,7 @@ pub mod experiment;
 pub mod fault;
 pub mod http;
 pub mod load;
+pub mod namespaces;
 pub mod observe;
 pub mod page;
 pub mod process;

@@ -4,12 +4,12 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Most processes of one tree.
-const TREE_MAX: usize = 4_096;
+/// Most processes of all trees.
+const TREES_MAX: usize = 4_096;
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -72,25 +72,31 @@ impl Process {
 
     /// The process and everything that descends from it.
     pub fn tree(self) -> Vec<Self> {
-        let mut children: BTreeMap<i32, Vec<Self>> = BTreeMap::new();
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-            if let Some(seen) = stat(pid) {
-                let child = Self { pid, start_ticks: seen.start_ticks };
-                children.entry(seen.parent).or_default().push(child);
-            }
-        }
-        let mut found = vec![self];
-        let mut next = 0;
-        while let Some(process) = found.get(next).copied() {
-            found.extend(children.remove(&process.pid).unwrap_or_default());
-            next += 1;
-            if found.len() >= TREE_MAX {
-                break;
-            }
-        }
-        found
+        trees(vec![self])
     }
+}
+
+/// The processes and everything that descends from them, by one look at all there are.
+pub fn trees(mut found: Vec<Process>) -> Vec<Process> {
+    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        if let Some(seen) = stat(pid) {
+            let child = Process { pid, start_ticks: seen.start_ticks };
+            children.entry(seen.parent).or_default().push(child);
+        }
+    }
+    let mut known: BTreeSet<Process> = found.iter().copied().collect();
+    let mut next = 0;
+    while let Some(process) = found.get(next).copied() {
+        let born = children.remove(&process.pid).unwrap_or_default();
+        found.extend(born.into_iter().filter(|child| known.insert(*child)));
+        next += 1;
+        if found.len() >= TREES_MAX {
+            break;
+        }
+    }
+    found
 }
 
 /// Waits until every process satisfies the condition on its state.

@@ -17,8 +17,10 @@ use domicile_oracles::history::Mark;
 use domicile_oracles::judge;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 /// How long the warm-up may take.
 const WARM_WITHIN: Duration = Duration::from_mins(1);
@@ -50,6 +52,14 @@ fn failed(error: anyhow::Error) -> Stop {
     Stop::Failed(error)
 }
 
+/// A command that has been given.
+struct Aside {
+    shown: String,
+    begun: Instant,
+    may_fail: bool,
+    task: JoinHandle<Result<Output>>,
+}
+
 /// A run under way.
 struct Run<'a> {
     system: &'a System,
@@ -60,6 +70,7 @@ struct Run<'a> {
     /// The steps of this round, roles filled in.
     steps: Vec<Step>,
     epoch_before: u64,
+    aside: Vec<Aside>,
 }
 
 /// Runs an experiment; everything recorded goes to the folder.
@@ -83,6 +94,7 @@ pub async fn run(
         injected: Vec::new(),
         steps: Vec::new(),
         epoch_before: 0,
+        aside: Vec::new(),
     };
     let watching = watch::Watching::start(system, &recorder);
     let load = Load::start(system, &recorder, &experiment.traffic, name, seed).await;
@@ -94,10 +106,13 @@ pub async fn run(
             };
             recorder.mark(Mark::LoadStopped, "no new operation begins")?;
             let healed = run.heal().await.err();
-            let whole = run.whole(WHOLE_WITHIN).await.err();
+            let mut stop = stop.or(healed);
+            if stop.is_none() {
+                stop = run.whole(WHOLE_WITHIN).await.err();
+            }
             report.shed = load.shed();
             let finished = load.finish().await.context("the load").map_err(not_run).err();
-            stop.or(healed).or(finished).or(whole)
+            stop.or(finished)
         }
         Err(error) => Some(not_run(error.context("the load could not begin"))),
     };
@@ -148,6 +163,7 @@ impl Run<'_> {
             for step in self.steps.clone() {
                 self.step(&step).await?;
             }
+            self.commands().await?;
         }
         Ok(())
     }
@@ -212,7 +228,11 @@ impl Run<'_> {
                 Ok(())
             }
             Step::Heal => self.heal().await,
-            Step::Command { arguments } => self.command(arguments).await,
+            Step::Command { arguments, aside, may_fail } => {
+                self.command(arguments, *may_fail)?;
+                if *aside { Ok(()) } else { self.commands().await }
+            }
+            Step::Commands => self.commands().await,
             Step::Acknowledged { more, within_ms } => {
                 let within = Duration::from_millis(*within_ms);
                 let reached = self.recorder.acknowledged_more(*more, within).await;
@@ -250,26 +270,40 @@ impl Run<'_> {
         Err(failed(anyhow!("not within {} ms: {what}", begun.elapsed().as_millis())))
     }
 
-    /// One command of the operator's CLI.
-    async fn command(&mut self, arguments: &[String]) -> Done {
+    /// Gives the operator's CLI a command.
+    fn command(&mut self, arguments: &[String], may_fail: bool) -> Done {
         let begun = Instant::now();
         let shown = format!("domicile {}", arguments.join(" "));
         self.recorder.mark(Mark::Action, &shown).map_err(not_run)?;
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let output = self.system.cli(&arguments).await.map_err(failed)?;
-        self.recorder.mark(Mark::ActionDone, &shown).map_err(not_run)?;
-        if output.status.success() {
-            self.note(&shown, begun, "");
-            return Ok(());
+        let (system, arguments) = (self.system.clone(), arguments.to_owned());
+        let task = tokio::spawn(async move {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            system.cli(&arguments).await
+        });
+        self.aside.push(Aside { shown, begun, may_fail, task });
+        Ok(())
+    }
+
+    /// Waits for every command given so far; each must have ended well.
+    async fn commands(&mut self) -> Done {
+        for Aside { shown, begun, may_fail, task } in std::mem::take(&mut self.aside) {
+            let output = task.await.context("a command gave up").map_err(not_run)?;
+            let output = output.map_err(failed)?;
+            self.recorder.mark(Mark::ActionDone, &shown).map_err(not_run)?;
+            if output.status.success() {
+                self.note(&shown, begun, "");
+                continue;
+            }
+            let words = said(&output);
+            self.note(&format!("FAILED: {shown}"), begun, &words);
+            if may_fail {
+                continue;
+            }
+            let error = anyhow!("`{shown}` failed: {words}");
+            let unknown = output.status.code() == Some(UNKNOWN_COMMAND);
+            return Err(if unknown { not_run(error) } else { failed(error) });
         }
-        let words = said(&output);
-        self.note(&format!("FAILED: {shown}"), begun, &words);
-        let error = anyhow!("`{shown}` failed: {words}");
-        Err(if output.status.code() == Some(UNKNOWN_COMMAND) {
-            not_run(error)
-        } else {
-            failed(error)
-        })
+        Ok(())
     }
 
     /// Takes every fault away, the last one first.

@@ -2,7 +2,7 @@
 
 use crate::experiment::Stage;
 use crate::system::{Programs, System};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use domicile_topology::Topology;
 use domicile_topology::document::FailoverMode;
 use std::net::TcpListener;
@@ -24,7 +24,7 @@ fn document(stage: Stage, name: &str) -> Result<String> {
         .map_err(|findings| anyhow::anyhow!("the example document: {findings:?}"))?;
     topology.failover.policy = match stage {
         Stage::Automatic => FailoverMode::Automatic,
-        Stage::Manual | Stage::Namespaces => FailoverMode::Manual,
+        Stage::Manual => FailoverMode::Manual,
     };
     let text = topology.to_toml().context("the document cannot be written")?;
     Ok(text.replace("cluster = \"demo\"", &format!("cluster = \"{name}\"")))
@@ -45,9 +45,6 @@ fn free_hundred() -> Result<u16> {
 
 /// Brings the stage up in a folder.
 pub async fn set(programs: Programs, stage: Stage, folder: &Path) -> Result<System> {
-    if stage == Stage::Namespaces {
-        bail!("regions as hosts in network namespaces need `--netns`");
-    }
     System::up(programs, folder, &document(stage, "chaos")?).await
 }
 

@@ -55,11 +55,9 @@ fn with_databases(units: Vec<UnitName>) -> Vec<UnitName> {
 
 /// All of these at once, with everything that descends from them.
 pub(super) async fn all(system: &System, units: Vec<UnitName>, what: String) -> Result<Injected> {
-    let mut doomed: Vec<Process> = Vec::new();
-    for unit in &units {
-        let process = system.process(unit).with_context(|| format!("{unit} does not run"))?;
-        doomed.extend(process.tree());
-    }
+    let find =
+        |unit: &UnitName| system.process(unit).with_context(|| format!("{unit} does not run"));
+    let doomed = process::trees(units.iter().map(find).collect::<Result<Vec<Process>>>()?);
     for process in &doomed {
         process.signal(Signal::KILL)?;
     }

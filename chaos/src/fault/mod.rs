@@ -2,12 +2,9 @@
 //!
 //! Invariant: `inject` returns only when the fault was seen; what it cannot see it does not claim.
 
-mod cut;
 pub mod freezer;
 mod kill;
 mod slot;
-
-pub use cut::{Namespaces, blackhole_works};
 
 use crate::process::{self, Process};
 use crate::system::System;
@@ -67,15 +64,6 @@ pub enum Fault {
         /// The reader's node.
         reader: String,
     },
-    /// Packets from one region to another are lost.
-    Cut {
-        /// From this region.
-        from: String,
-        /// To that one.
-        to: String,
-        /// And back.
-        both_ways: bool,
-    },
 }
 
 /// A fault that was seen.
@@ -90,7 +78,6 @@ enum Heal {
     Thaw(Frozen),
     Continue(Vec<Process>),
     Slot(NodeId),
-    Join(Namespaces, Vec<(String, String)>),
     Nothing,
 }
 
@@ -115,7 +102,7 @@ pub async fn inject(system: &System, fault: &Fault) -> Result<Injected> {
         Fault::FreezeRegion { region, etcd } => {
             let units = kill::of_region(system, region, *etcd)?;
             let roots = units.iter().filter_map(|unit| system.process(unit));
-            let all: Vec<Process> = roots.flat_map(Process::tree).collect();
+            let all = process::trees(roots.collect());
             let frozen = Frozen::freeze(&all).await?;
             let what =
                 format!("{} processes of {region} stand still, by {}", all.len(), frozen.how());
@@ -126,17 +113,6 @@ pub async fn inject(system: &System, fault: &Fault) -> Result<Injected> {
             let reader = NodeId::parse(reader)?;
             let what = slot::unready(system, &reader).await?;
             Ok(Injected { what, heal: Heal::Slot(reader) })
-        }
-        Fault::Cut { from, to, both_ways } => {
-            let net = Namespaces::of(system)?;
-            let mut pairs = vec![(from.clone(), to.clone())];
-            if *both_ways {
-                pairs.push((to.clone(), from.clone()));
-            }
-            net.cut(&pairs).await?;
-            let arrow = if *both_ways { "<->" } else { "->" };
-            let what = format!("nothing passes {from} {arrow} {to}");
-            Ok(Injected { what, heal: Heal::Join(net, pairs) })
         }
     }
 }
@@ -171,7 +147,6 @@ impl Injected {
                 processes.iter().try_for_each(|process| process.signal(Signal::CONT))
             }
             Heal::Slot(reader) => slot::again(system, &reader).await,
-            Heal::Join(net, pairs) => net.join(&pairs).await,
             Heal::Nothing => Ok(()),
         }
     }
