@@ -2,7 +2,9 @@
 //!
 //! An operator and its players talk to the routers over HTTPS, without a certificate, like anybody outside. Every bundle
 //! and opening they fetch is written to a file and checked offline against the keys of the published topology; what the
-//! proof says is compared with what the player was told. Any difference ends the demo with an error.
+//! proof says is compared with what the player was told. Then the writer's region is killed under load: failover, return,
+//! failback, as a drill with its report; the proofs from before must come again byte for byte. Any difference ends the
+//! demo with an error; how long a move took does not.
 
 mod play;
 mod summary;
@@ -11,6 +13,7 @@ use crate::agents::Agents;
 use crate::cli::DemoArgs;
 use crate::credentials::{NewCredential, NewOperator, Writer};
 use crate::down;
+use crate::drill;
 use crate::files;
 use crate::layout::Layout;
 use crate::operator::Operator;
@@ -18,16 +21,20 @@ use crate::outside::Outside;
 use crate::status;
 use crate::term::{self, Steps};
 use crate::up::{self, Cluster, Local};
+use crate::wait::{self, Look};
 use anyhow::{Context, Result, anyhow, bail};
 use domicile_core::games;
 use domicile_core::ids::Jurisdiction;
 use domicile_topology::Topology;
 use play::{Player, Proven};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The operator of the demo.
 const OPERATOR: &str = "meridian";
+/// How long every part may take to be well again after the last move.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 /// Most jurisdictions that players are made for.
 const PLAYERS_MAX: usize = 8;
 
@@ -79,30 +86,59 @@ async fn interrupted() -> anyhow::Error {
 async fn whole(topology: Topology, layout: &Layout, args: &DemoArgs, steps: &Steps) -> Result<()> {
     let local = up::whole(topology, layout.clone(), steps).await?;
     Steps::heading("Rounds")?;
-    let proven = rounds(&local, args, steps).await?;
+    let (players, proven) = rounds(&local, args, steps).await?;
+    Steps::heading("The writer's region dies under load, and comes back")?;
+    drill::round_trip(layout).await?;
     Steps::heading("Result")?;
-    let agents = Agents::new(layout)?;
-    let control = Cluster::connect(&local.topology, layout)?;
-    let report = status::observe(&local.topology, &agents, &control).await;
+    let unchanged = unchanged(layout, &players, &proven);
+    steps.run("the same proofs from after the failover", unchanged).await?;
+    let report = healthy(&local).await?;
     term::say(summary::render(&report, &local.topology, &proven))?;
-    if !report.healthy {
-        bail!("the topology is not healthy: {}", report.problems.join("; "));
-    }
     if args.keep {
         up::addresses(&local)?;
     }
     term::note(format_args!("\ndone after {}", term::elapsed(steps.total())))
 }
 
+/// Every proof fetched before, byte for byte: a settled round's bundle never changes, wherever the writer is.
+async fn unchanged(layout: &Layout, players: &[Player], proven: &[Proven]) -> Result<String> {
+    let folder = proofs(layout);
+    for proof in proven {
+        let player = players.iter().find(|player| player.jurisdiction == proof.jurisdiction);
+        player.context("a round without a player")?.same_proof(&folder, proof.round).await?;
+    }
+    Ok(format!("{} bundles, byte for byte", proven.len()))
+}
+
+/// The topology's state, once every part has settled after the moves.
+async fn healthy(local: &Local) -> Result<status::Report> {
+    let agents = Agents::new(&local.layout)?;
+    let control = Cluster::connect(&local.topology, &local.layout)?;
+    wait::until("a healthy topology", HEALTHY_WITHIN, || async {
+        let report = status::observe(&local.topology, &agents, &control).await;
+        if report.healthy { Look::Done(report) } else { Look::NotYet(report.problems.join("; ")) }
+    })
+    .await
+}
+
+/// Where the demo keeps the proofs.
+fn proofs(layout: &Layout) -> PathBuf {
+    layout.root().join("proofs")
+}
+
 /// The rounds of every player, then one round that they all share.
-async fn rounds(local: &Local, args: &DemoArgs, steps: &Steps) -> Result<Vec<Proven>> {
+async fn rounds(
+    local: &Local,
+    args: &DemoArgs,
+    steps: &Steps,
+) -> Result<(Vec<Player>, Vec<Proven>)> {
     let topology = &local.topology;
     let outside = Outside::new(&local.layout)?;
     let jurisdictions: Vec<Jurisdiction> =
         topology.jurisdictions.iter().take(PLAYERS_MAX).map(|policy| policy.code.clone()).collect();
     let registering = register(local, &outside, &jurisdictions);
     let operator = steps.run(format_args!("operator {OPERATOR}"), registering).await?.1;
-    let folder = local.layout.root().join("proofs");
+    let folder = proofs(&local.layout);
     files::folder(&folder, files::MODE_FOLDER_PUBLIC)?;
 
     let mut players = Vec::new();
@@ -129,7 +165,7 @@ async fn rounds(local: &Local, args: &DemoArgs, steps: &Steps) -> Result<Vec<Pro
         let title = format!("{jurisdiction}: proof of {} {}", round.kind, round.round);
         results.push(steps.run(title, player.prove(topology, &folder, round)).await?.1);
     }
-    Ok(results)
+    Ok((players, results))
 }
 
 async fn register(

@@ -272,6 +272,19 @@ impl Player {
         };
         Ok((remark, proven))
     }
+
+    /// Fetches a proof again and compares it with the file of the first time.
+    pub(super) async fn same_proof(&self, folder: &Path, round: RoundId) -> Result<()> {
+        let answer = self.get(&format!("/v1/rounds/{round}/proof")).await?;
+        let file = folder.join(format!("{}-{round}.bundle.json", self.jurisdiction));
+        let first =
+            std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+        if answer.body == first {
+            Ok(())
+        } else {
+            bail!("the bundle of {round} is not the one in {}", file.display())
+        }
+    }
 }
 
 /// One round in which every player bets; the operator opens, closes and settles it.

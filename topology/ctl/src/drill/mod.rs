@@ -54,6 +54,42 @@ const OPERATOR: &str = "drill";
 
 /// The command.
 pub(crate) async fn run(layout: &Layout, args: &DrillArgs) -> Result<u8> {
+    match conduct(layout, args).await? {
+        Conducted::Report(report) => hand_over(layout, &report, args),
+        Conducted::NotBegun(code) => Ok(code),
+    }
+}
+
+/// A live round trip for the demo, without questions: an error unless nothing was lost, whatever its times.
+pub(crate) async fn round_trip(layout: &Layout) -> Result<()> {
+    let args = DrillArgs {
+        kind: DrillKind::RoundTrip,
+        mode: DrillMode::Live,
+        cycles: 1,
+        to: None,
+        report: None,
+        json: false,
+        yes: true,
+    };
+    let Conducted::Report(report) = conduct(layout, &args).await? else {
+        bail!("the cluster is not fit for a round trip");
+    };
+    hand_over(layout, &report, &args)?;
+    let findings = measure::sound(&report.objectives, &report.moves, &report.loads);
+    let unmet: Vec<&str> =
+        findings.iter().filter(|f| !f.passed).map(|f| f.objective.as_str()).collect();
+    if unmet.is_empty() { Ok(()) } else { bail!("the round trip: not so: {}", unmet.join("; ")) }
+}
+
+/// What came of a drill.
+enum Conducted {
+    /// It was carried out, well or not.
+    Report(Box<Report>),
+    /// It was not begun; the exit code says why.
+    NotBegun(u8),
+}
+
+async fn conduct(layout: &Layout, args: &DrillArgs) -> Result<Conducted> {
     let mover = Mover::open(layout)?;
     let timeline = Timeline::begin();
     let began_at = calendar::utc(SystemClock.now_unix_ms());
@@ -68,17 +104,17 @@ pub(crate) async fn run(layout: &Layout, args: &DrillArgs) -> Result<u8> {
         DrillMode::DryRun => drill.moves.push(rehearsed(&facts, &acts, planned)),
         DrillMode::Live if !drill.preflight.ready => {
             term::note("\nnot fit for a live drill; nothing was changed")?;
-            return Ok(REFUSED);
+            return Ok(Conducted::NotBegun(REFUSED));
         }
         DrillMode::Live => {
             if !(args.yes || agreed(&facts, args)?) {
-                return Ok(CALLED_OFF);
+                return Ok(Conducted::NotBegun(CALLED_OFF));
             }
             live(layout, &mover, &timeline, args, &mut drill).await?;
         }
     }
     let report = drill.report(&mover, &facts, args, timeline)?;
-    hand_over(layout, &report, args)
+    Ok(Conducted::Report(Box::new(report)))
 }
 
 /// A drill so far.
