@@ -31,7 +31,9 @@ use domicile_writer::engine::{Engine, EngineParts};
 use domicile_writer::http;
 use domicile_writer::keys::Keys;
 use domicile_writer::lease::{Standing, Tenure};
-use domicile_writer::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
+use domicile_writer::log::{
+    self, Holders, LogHandle, LogPlace, LogSettings, LogSigner, LogTasks, Terms,
+};
 use domicile_writer::service::Service;
 use http_body_util::BodyExt;
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -61,7 +63,7 @@ pub(crate) struct Bench {
     service: Arc<Service>,
     logs: Option<LogTasks>,
     topology: watch::Sender<Option<Known<Topology>>>,
-    _ca: TestCa,
+    ca: TestCa,
 }
 
 /// An answer, read.
@@ -185,7 +187,7 @@ impl Bench {
             service,
             logs,
             topology: published,
-            _ca: ca,
+            ca,
         };
         bench.logs_are_live().await;
         bench
@@ -219,6 +221,33 @@ impl Bench {
         let policy = policies.find(|policy| policy.code == j(code)).unwrap();
         policy.writer_regions.remove(&region());
         self.topology.send_replace(Some(Known { value: Arc::new(topology), revision: None }));
+    }
+
+    /// Starts a later epoch's sequencer of the MT log, which asks these holders (name, URL of the checkpoint).
+    pub(crate) fn log_of_epoch(
+        &self,
+        (epoch, beginning): (u64, Beginning),
+        holders: &[(&str, String)],
+        waived: &[&str],
+    ) -> (LogHandle, LogTasks) {
+        let record = Record { epoch: Epoch(epoch), beginning, ..record() };
+        let (_sender, record) =
+            watch::channel(Some(Known { value: Arc::new(record), revision: None }));
+        let standing = Standing::new(record, region(), self.clock.clone());
+        let tenure = Tenure { standing: Arc::new(standing), epoch: Epoch(epoch) };
+        let mut config = self.server.pool_config(SESSIONS);
+        config.connect = self.server.config("domicile_writer", "w");
+        let pool = Pool::guarded(config, Arc::new(tenure.clone())).unwrap();
+        let client = self.ca.client(Role::Writer, "writer-mt");
+        let client = HttpClient::new(&client, ClientLimits::default());
+        let asked = holders.iter().map(|(name, url)| ((*name).to_owned(), url.clone())).collect();
+        let key = self.keys.iter().find(|key| key.name().contains("/MT/")).unwrap();
+        let signer = LogSigner::load(&self.ca.folder().join("log-MT.key"), key).unwrap();
+        let holders = Holders::new(&client, asked);
+        let place = LogPlace { jurisdiction: j("MT"), signer, holders, confirmers: Vec::new() };
+        let waived = waived.iter().map(|name| NodeId::parse(name).unwrap()).collect();
+        let terms = Terms { tenure, beginning, waived, clock: self.clock.clone() };
+        log::start(LogSettings { pool, terms, places: vec![place] })
     }
 
     /// Stops the sequencers.

@@ -1,8 +1,16 @@
-//! The log gate's evidence, from the writer's own listener.
+//! The log gate over a real ledger: whom it waits for, and the evidence it leaves behind.
 
-use crate::bench::Bench;
-use crate::etcd::eventually;
+use crate::bench::{Bench, j, open_epoch};
+use crate::etcd::{eventually, soon};
+use axum::Router;
+use axum::routing::get;
+use domicile_core::base64;
+use domicile_core::checkpoint::Checkpoint;
+use domicile_core::hex;
+use domicile_core::log::proof::verify_consistency;
 use domicile_service::peer::Role;
+use domicile_topology::record::Beginning;
+use domicile_writer::log::LogState;
 
 #[tokio::test]
 async fn each_log_tells_its_state_and_what_its_gate_left_behind() {
@@ -43,4 +51,71 @@ async fn leaves_are_sequenced_in_the_order_they_were_written_in() {
     let rows = bench.admin.query(leaves, &[]).await.unwrap();
     let order: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(order, ["first", "second"]);
+}
+
+/// Serves a checkpoint as a reader would.
+async fn holder(note: String) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().route("/", get(move || std::future::ready(note.clone())));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    format!("http://{address}/")
+}
+
+/// A ledger with an MT log of two leaves, and the checkpoint of the first.
+async fn two_leaves() -> (Bench, String) {
+    let mut bench = Bench::new().await;
+    let operator = bench.operator("acme").await;
+    for (player, leaves) in [("p1", 1), ("p2", 2)] {
+        operator.session(&bench, player, "MT", "hilo-dice").await.get(&bench).await.expect(200);
+        let held = "SELECT coalesce(max(size), 0) FROM log.checkpoint WHERE jurisdiction = 'MT'";
+        assert_eq!(bench.count(held).await, leaves);
+    }
+    bench.stop_logs().await;
+    let note = "SELECT note FROM log.checkpoint WHERE jurisdiction = 'MT' AND size = 1";
+    let note = bench.admin.query(note, &[]).await.unwrap()[0].get(0);
+    (bench, note)
+}
+
+#[tokio::test]
+async fn after_a_switchover_one_holder_opens_the_gate_and_the_proof_is_kept() {
+    let (bench, note) = two_leaves().await;
+    open_epoch(&bench.admin, 2).await;
+    let dead = "http://127.0.0.1:9/".to_owned();
+    let holders = [("reader-mt", holder(note.clone()).await), ("reader-dead", dead)];
+    let (log, tasks) = bench.log_of_epoch((2, Beginning::Switchover), &holders, &[]);
+    soon(log.settled()).await;
+    assert_eq!(log.state(&j("MT")), LogState::Live);
+    let first = async || log.evidence(&j("MT")).is_some_and(|kept| kept.checkpoint.is_some());
+    eventually("the first checkpoint is kept", first).await;
+    let kept = log.evidence(&j("MT")).unwrap();
+    assert!(kept.missing.iter().eq(["reader-dead"]));
+    let opened = Checkpoint::open(kept.checkpoint.as_deref().unwrap(), &bench.keys).unwrap();
+    assert_eq!((opened.size, hex::encode(&opened.root)), (2, kept.root.clone()));
+    let before = Checkpoint::open(&note, &bench.keys).unwrap();
+    let [held] = kept.holders.as_slice() else { panic!("one holder") };
+    assert_eq!((held.size, held.root.clone()), (1, hex::encode(&before.root)));
+    let proof: Vec<_> =
+        held.consistency.iter().map(|hash| base64::decode_32(hash).unwrap()).collect();
+    verify_consistency(before.size, opened.size, &before.root, &opened.root, &proof).unwrap();
+    tasks.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_forced_failover_the_jurisdiction_waits_for_every_holder_that_nobody_waived() {
+    let (bench, note) = two_leaves().await;
+    open_epoch(&bench.admin, 2).await;
+    let dead = "http://127.0.0.1:9/".to_owned();
+    let holders = [("reader-mt", holder(note).await), ("reader-dead", dead)];
+    for again in ["at first", "after a restart"] {
+        let (log, tasks) = bench.log_of_epoch((2, Beginning::Forced), &holders, &[]);
+        soon(log.settled()).await;
+        let LogState::Suspended { reason } = log.state(&j("MT")) else { panic!("{again}") };
+        assert!(reason.contains("reader-dead") && !reason.contains("reader-mt"), "{reason}");
+        tasks.stop().await;
+    }
+    let (log, tasks) = bench.log_of_epoch((2, Beginning::Forced), &holders, &["reader-dead"]);
+    soon(log.settled()).await;
+    assert_eq!(log.state(&j("MT")), LogState::Live);
+    tasks.stop().await;
 }
