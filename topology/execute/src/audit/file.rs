@@ -3,16 +3,22 @@
 use super::chain::{Line, Verified, hash, verify};
 use crate::entry::Entry;
 use domicile_topology::plan::Plan;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Lines that may wait for the disk; what does not fit is added when the plan ends or goes on.
 const MAX_WAITING_LINES: usize = 1_024;
 /// How much is read at once in search of the last line break.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long another writer of the file is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The pause between two attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the thread is given.
 enum Work {
@@ -75,6 +81,7 @@ impl AuditFile {
 
 fn write_all(path: &PathBuf, work: &Receiver<Work>) -> std::io::Result<Verified> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    lock(&file)?;
     cut_torn_line(&mut file)?;
     file.seek(SeekFrom::Start(0))?;
     let mut verified = verify(BufReader::new(&file)).map_err(std::io::Error::other)?;
@@ -83,6 +90,21 @@ fn write_all(path: &PathBuf, work: &Receiver<Work>) -> std::io::Result<Verified>
     }
     file.sync_all()?;
     Ok(verified)
+}
+
+/// Waits for whoever else writes: an executor that fell behind may have lines left.
+fn lock(file: &File) -> std::io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if begun.elapsed() >= LOCK_WAIT => {
+                return Err(std::io::Error::other("another executor writes to it"));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
+    }
 }
 
 fn append(file: &mut File, verified: &mut Verified, work: Work) -> std::io::Result<()> {

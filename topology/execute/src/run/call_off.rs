@@ -73,7 +73,7 @@ impl Run<'_> {
     /// Opens writes in the plan's epoch; false when the writer has moved on without this plan.
     async fn reopen(&mut self) -> Result<bool, ExecuteError> {
         for _ in 0..MAX_ATTEMPTS {
-            let present = self.world.record().await?;
+            let present = self.read_record().await?;
             if present.value.epoch != self.plan.record.epoch {
                 return Ok(false);
             }

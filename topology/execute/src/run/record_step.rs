@@ -6,19 +6,32 @@ use crate::entry::{Happened, Learnt, Outcome};
 use crate::error::{ExecuteError, StepError};
 use crate::progress::What;
 use crate::step::Patience;
-use domicile_control::{Error, Record};
+use crate::world::WorldError;
+use domicile_control::{Error, Record, Versioned};
 use domicile_topology::document::Durability;
 use domicile_topology::plan::{Action, RecordChange, Undo};
 use std::ops::ControlFlow;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 /// How often a change is tried again because the record was changed in a way that does not matter to the plan.
 const MAX_ATTEMPTS: u32 = 3;
 
+/// The longest wait for the control record, milliseconds.
+const READ_TIMEOUT_MS: u64 = 10_000;
+
 impl Run<'_> {
+    /// The control record as it stands now.
+    pub(super) async fn read_record(&self) -> Result<Versioned<Record>, ExecuteError> {
+        let limit = Duration::from_millis(READ_TIMEOUT_MS);
+        let silent =
+            || WorldError::Unanswered("the control record was not read in time".to_owned());
+        Ok(timeout(limit, self.world.record()).await.unwrap_or_else(|_| Err(silent()))?)
+    }
+
     /// Reads the record; goes on under it if the writer stands where this plan left it.
     pub(super) async fn adopt_record(&mut self) -> Result<Flow, ExecuteError> {
-        let present = self.world.record().await?;
+        let present = self.read_record().await?;
         if present.revision == self.history.record_revision {
             return Ok(Flow::Continue(()));
         }

@@ -1,0 +1,105 @@
+//! Calls that fail: refused, without an answer, late; and an executor that sleeps through its lease.
+
+use crate::faults::Fault;
+use crate::scenario::{Stage, Start, case, cases, in_virtual_time, run, run_changed, start};
+use domicile_execute::{ExecuteError, Outcome};
+use domicile_topology::plan::{Action, Plan};
+
+const KINDS: [Fault; 5] =
+    [Fault::Refused, Fault::AnswerLost, Fault::Silent, Fault::Late, Fault::Asleep];
+
+#[test]
+fn every_plan_ends_well_whichever_call_fails() {
+    for case in cases() {
+        let calls = run(&case, &[], None).calls.len() as u64;
+        for kind in KINDS {
+            for call in 1..=calls {
+                run(&case, &[(call, kind)], None);
+            }
+        }
+    }
+}
+
+/// The auditor can fail: with a step left out, it says so.
+#[test]
+#[should_panic(expected = "acknowledges after epoch")]
+fn the_auditor_finds_a_failover_that_does_not_wait_for_leases() {
+    let is_wait = |action: &Action| matches!(action, Action::AwaitLeaseEnd { .. });
+    run_changed(&case("forced failover"), |plan| plan.steps.retain(|step| !is_wait(&step.action)));
+}
+
+#[test]
+#[should_panic(expected = "a write at")]
+fn the_auditor_finds_an_epoch_that_is_not_opened() {
+    let is_opening =
+        |action: &Action| matches!(action, Action::OpenEpoch { .. } | Action::AwaitWriter { .. });
+    run_changed(&case("failover"), |plan| plan.steps.retain(|step| !is_opening(&step.action)));
+}
+
+#[test]
+fn a_plan_for_another_record_and_a_second_plan_are_refused() {
+    in_virtual_time(async {
+        let stage = Stage::new(start(Start::Healthy), &[]);
+        let plan = stage.plan(&case("switchover").intent).await;
+        let outdated = Plan { record_revision: plan.record_revision - 1, ..plan.clone() };
+        let refused = stage.executor("a", None).run(&outdated, &()).await;
+        assert!(matches!(refused, Err(ExecuteError::Stale { .. })), "{refused:?}");
+        let nothing = stage.executor("a", None).resume(&()).await;
+        assert!(matches!(nothing, Err(ExecuteError::NothingToResume)), "{nothing:?}");
+        let (first, second) = (stage.executor("first", None), stage.executor("second", None));
+        let (one, two) = tokio::join!(first.run(&plan, &()), second.run(&plan, &()));
+        let (winner, finished, loser) = match (one, two) {
+            (Ok(finished), Err(refused)) => ("first", finished, refused),
+            (Err(refused), Ok(finished)) => ("second", finished, refused),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(finished.outcome, Outcome::Completed);
+        assert!(matches!(loser, ExecuteError::Held { owner } if owner == winner));
+        let again = second.run(&plan, &()).await.unwrap();
+        assert_eq!(again.outcome, Outcome::Completed, "what is over is not run again");
+    });
+}
+
+/// The writer's region dies in the middle of a switchover: what can fail over does, what cannot waits for it.
+#[test]
+fn a_region_that_dies_during_a_switchover_costs_no_acknowledged_write() {
+    let calls = run(&case("switchover"), &[], None).calls.len() as u64;
+    let (mut failed_over, mut waited) = (0, 0);
+    for call in 5..=calls {
+        in_virtual_time(async {
+            let stage = Stage::new(start(Start::Healthy), &[(call, Fault::KilledAfter)]);
+            let plan = stage.plan(&case("switchover").intent).await;
+            let executor = stage.executor("dies", None);
+            tokio::select! {
+                _ = executor.run(&plan, &()) => panic!("it is killed"),
+                () = stage.faults.killed() => {}
+            }
+            {
+                let mut cluster = stage.cluster.lock().unwrap();
+                cluster.plane.lock = None;
+                cluster.isolate("mt-1");
+            }
+            let failover = stage.try_plan(&case("failover").intent, "plan-2").await;
+            if let Ok(failover) = failover {
+                let finished = stage.executor("operator", None).run(&failover, &()).await.unwrap();
+                stage.settle_and_audit(&failover, &finished).await;
+                failed_over += 1;
+                return;
+            }
+            if stage.cluster.lock().unwrap().plane.current.is_none() {
+                return;
+            }
+            let resumed = stage.executor("operator", None).resume(&()).await;
+            waited += u32::from(resumed.is_err());
+            stage.cluster.lock().unwrap().isolated.clear();
+            let again = stage.executor("operator", None);
+            let finished = if let Ok(finished) = resumed {
+                finished
+            } else {
+                again.resume(&()).await.unwrap()
+            };
+            stage.settle_and_audit(&plan, &finished).await;
+        });
+    }
+    assert!(failed_over > 5 && waited > 2, "{failed_over} {waited}");
+}
