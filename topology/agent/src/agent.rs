@@ -46,10 +46,24 @@ pub struct Agent {
     pub(crate) trouble: Mutex<Option<String>>,
     pub(crate) probe: Mutex<Option<Probe>>,
     pub(crate) restarts: AtomicU64,
+    /// Operations that have ended.
+    pub(crate) operations: AtomicU64,
     pub(crate) heard: Mutex<Heard>,
     pub(crate) outside: OnceLock<HttpClient>,
     pub(crate) observer: tokio::sync::Mutex<Observer>,
     was_up: AtomicBool,
+}
+
+/// The right to change the node, until dropped.
+pub(crate) struct Turn<'a> {
+    ended: &'a AtomicU64,
+    _held: MutexGuard<'a, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.ended.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// Generated files, all in `config_dir`.
@@ -103,6 +117,7 @@ impl Agent {
             trouble: Mutex::new(None),
             probe: Mutex::new(None),
             restarts: AtomicU64::new(0),
+            operations: AtomicU64::new(0),
             heard: Mutex::default(),
             outside: OnceLock::new(),
             observer: tokio::sync::Mutex::default(),
@@ -112,14 +127,17 @@ impl Agent {
     }
 
     /// Waits, for a bounded time, until no other operation runs.
-    pub(crate) async fn turn(&self) -> Result<MutexGuard<'_, ()>, Error> {
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Error> {
         let wait = Duration::from_millis(limits::OPERATION_QUEUE_WAIT_MS);
-        tokio::time::timeout(wait, self.turn.lock()).await.map_err(|_elapsed| Error::Busy)
+        let held = tokio::time::timeout(wait, self.turn.lock()).await;
+        let held = held.map_err(|_elapsed| Error::Busy)?;
+        Ok(Turn { ended: &self.operations, _held: held })
     }
 
     /// The turn, if nobody has it.
-    pub(crate) fn idle_turn(&self) -> Option<MutexGuard<'_, ()>> {
-        self.turn.try_lock().ok()
+    pub(crate) fn idle_turn(&self) -> Option<Turn<'_>> {
+        let held = self.turn.try_lock().ok()?;
+        Some(Turn { ended: &self.operations, _held: held })
     }
 
     /// What the agent remembers.

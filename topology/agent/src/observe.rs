@@ -1,7 +1,8 @@
 //! The node's status: what `GET /v1/status` answers, and what metrics and readiness are made of.
 //!
 //! Invariants: a server that does not answer in time is *unreachable*, and everything only it could tell is absent;
-//! callers share one observation, so that many of them cost no more than one. Positions and the server's own intervals
+//! callers share one observation, so that many of them cost no more than one, but none sees one that began before the
+//! last operation ended. Positions and the server's own intervals
 //! only: no clock of one machine is compared with another's.
 
 use std::collections::BTreeMap;
@@ -31,13 +32,13 @@ use crate::settings::{DATABASE, SyncTarget};
 /// A statement of an observation.
 const OBSERVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one observation serves further callers.
-const SHARED_FOR: Duration = Duration::from_millis(100);
+const SHARED_FOR: Duration = Duration::from_millis(20);
 
 /// Observations: the connection they are made on, and the latest.
 #[derive(Default)]
 pub(crate) struct Observer {
     session: Option<Session>,
-    latest: Option<(Instant, NodeStatus)>,
+    latest: Option<(Instant, u64, NodeStatus)>,
 }
 
 const SERVER: &str = "
@@ -125,13 +126,14 @@ impl Agent {
     /// What can be observed of the node now.
     pub async fn status(&self) -> NodeStatus {
         let mut observer = self.observer.lock().await;
-        if let Some((at, status)) = &observer.latest
-            && at.elapsed() < SHARED_FOR
+        let operations = self.operations.load(Ordering::Acquire);
+        if let Some((at, seen_after, status)) = &observer.latest
+            && (at.elapsed() < SHARED_FOR && *seen_after == operations)
         {
             return status.clone();
         }
         let status = self.observe(&mut observer.session).await;
-        observer.latest = Some((Instant::now(), status.clone()));
+        observer.latest = Some((Instant::now(), operations, status.clone()));
         status
     }
 

@@ -177,6 +177,12 @@ impl Postmaster {
         if let Presence::Busy(living) | Presence::Up(living) = self.presence() {
             process::signal(living, Signal::INT);
         }
+        // A reader's stopped sender is woken at once: it has been told to end, and the server waits for it.
+        for sender in
+            self.stalled().into_iter().filter(|s| senders.contains(&s.pid.as_raw_nonzero().get()))
+        {
+            process::signal(sender, Signal::CONT);
+        }
         let mut helped_at = begun;
         while begun.elapsed() < CLEAN_STOP_TIMEOUT {
             if self.presence() == Presence::Down {

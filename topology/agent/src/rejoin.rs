@@ -79,10 +79,28 @@ impl Agent {
         self.mark_standby()?;
         self.start_permitted().await?;
         if !self.until_streaming().await? {
-            return Err(Error::State(format!("postgres runs and does not stream from {source}")));
+            return self.without_stream(source).await;
         }
         self.settle().await?;
         self.returned(Rejoined::Started, None)
+    }
+
+    // A standby whose slot the source does not have, or no longer serves, can never stream again. Anything else passes.
+    async fn without_stream(&self, source: &NodeId) -> Result<RejoinAnswer, Error> {
+        let joined = self.memory().joined;
+        let joined = joined.ok_or_else(|| Error::State("this node has joined nobody".into()))?;
+        let usable = format!(
+            "select invalidation_reason is null and wal_status is distinct from 'lost' \
+             from pg_replication_slots where slot_name = '{}'",
+            joined.member.slot_name()
+        );
+        let server = self.open_ledger(source).await?;
+        if server.optional::<bool>("look for the slot", &usable).await?.unwrap_or(false) {
+            let message = format!("postgres runs and does not stream from {source}");
+            return Err(Error::State(message));
+        }
+        tracing::warn!(%source, "the source keeps no log for this joining: copying anew");
+        Box::pin(self.copy_and_follow(source, None)).await
     }
 
     /// Copies the source anew, whatever is here, and follows it.
