@@ -103,3 +103,23 @@ fn a_region_that_dies_during_a_switchover_costs_no_acknowledged_write() {
     }
     assert!(failed_over > 5 && waited > 2, "{failed_over} {waited}");
 }
+
+#[test]
+fn a_switchover_that_cannot_demote_is_called_off_and_can_be_tried_again() {
+    let calls = run(&case("switchover"), &[], None).calls;
+    let demote = calls.iter().position(|name| *name == "demote").unwrap() as u64 + 1;
+    let ended = run(&case("switchover"), &[(demote, Fault::Refused)], None);
+    assert!(matches!(ended.finished.outcome, Outcome::CalledOff { .. }));
+    assert!(ended.cluster.record().promotable, "nothing is lost by the attempt");
+}
+
+/// Each transaction waits for a majority's disks while nobody can play.
+#[test]
+fn the_pause_of_a_switchover_holds_three_transactions() {
+    let calls = run(&case("switchover"), &[], None).calls;
+    let demote = calls.iter().position(|name| *name == "demote").unwrap();
+    let serves = calls.iter().rposition(|name| *name == "writer").unwrap();
+    let within = calls[demote..serves].iter().filter(|name| **name == "journal").count();
+    // Closing writes, with the beginning of the demotion; then these.
+    assert_eq!((calls[demote - 1], within), ("journal", 2), "{calls:?}");
+}
