@@ -60,9 +60,6 @@ pub enum Step {
         /// Whether the next step begins while the command is still busy, such as waiting for a dead reader.
         #[serde(default)]
         aside: bool,
-        /// Whether a refusal is no failure, because the system may have done it by itself.
-        #[serde(default)]
-        may_fail: bool,
     },
     /// Waits until commands given aside have ended, all well.
     Commands,

@@ -56,7 +56,6 @@ fn failed(error: anyhow::Error) -> Stop {
 struct Aside {
     shown: String,
     begun: Instant,
-    may_fail: bool,
     task: JoinHandle<Result<Output>>,
 }
 
@@ -228,8 +227,8 @@ impl Run<'_> {
                 Ok(())
             }
             Step::Heal => self.heal().await,
-            Step::Command { arguments, aside, may_fail } => {
-                self.command(arguments, *may_fail)?;
+            Step::Command { arguments, aside } => {
+                self.command(arguments)?;
                 if *aside { Ok(()) } else { self.commands().await }
             }
             Step::Commands => self.commands().await,
@@ -271,7 +270,7 @@ impl Run<'_> {
     }
 
     /// Gives the operator's CLI a command.
-    fn command(&mut self, arguments: &[String], may_fail: bool) -> Done {
+    fn command(&mut self, arguments: &[String]) -> Done {
         let begun = Instant::now();
         let shown = format!("domicile {}", arguments.join(" "));
         self.recorder.mark(Mark::Action, &shown).map_err(not_run)?;
@@ -280,13 +279,13 @@ impl Run<'_> {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             system.cli(&arguments).await
         });
-        self.aside.push(Aside { shown, begun, may_fail, task });
+        self.aside.push(Aside { shown, begun, task });
         Ok(())
     }
 
     /// Waits for every command given so far; each must have ended well.
     async fn commands(&mut self) -> Done {
-        for Aside { shown, begun, may_fail, task } in std::mem::take(&mut self.aside) {
+        for Aside { shown, begun, task } in std::mem::take(&mut self.aside) {
             let output = task.await.context("a command gave up").map_err(not_run)?;
             let output = output.map_err(failed)?;
             self.recorder.mark(Mark::ActionDone, &shown).map_err(not_run)?;
@@ -296,9 +295,6 @@ impl Run<'_> {
             }
             let words = said(&output);
             self.note(&format!("FAILED: {shown}"), begun, &words);
-            if may_fail {
-                continue;
-            }
             let error = anyhow!("`{shown}` failed: {words}");
             let unknown = output.status.code() == Some(UNKNOWN_COMMAND);
             return Err(if unknown { not_run(error) } else { failed(error) });

@@ -26,11 +26,8 @@ async fn the_writer_moves_and_its_region_dies_and_nothing_is_lost() {
         assert_eq!(word, Word::Passed, "{name}: {reason}\n{report:#?}");
     }
     let mut impossible = Experiment::find("switchover").expect("an experiment");
-    impossible.steps = vec![Step::Command {
-        arguments: vec!["no-such-verb".to_owned()],
-        aside: false,
-        may_fail: false,
-    }];
+    impossible.steps =
+        vec![Step::Command { arguments: vec!["no-such-verb".to_owned()], aside: false }];
     let report = run(&system, &impossible, "impossible").await;
     assert_eq!(report.result().0, Word::NotRun, "{report:#?}");
 }
