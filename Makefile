@@ -14,7 +14,7 @@ build: ## the programs
 release: ## the programs as they are shipped
 	cargo build --release $(PROGRAMS)
 
-demo: build ## the whole path on this machine: three regions, rounds, proofs; cleans up after itself
+demo: build ## the whole path on this machine: three regions, rounds, proofs, a region lost and back; cleans up after itself
 	$(CLUSTER) target/debug/domicile demo
 
 up: build ## start the demo topology and leave it running

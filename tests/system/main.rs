@@ -5,6 +5,7 @@
 mod chaos;
 mod demo;
 mod faults;
+mod moves;
 mod path;
 mod refusals;
 mod standby;

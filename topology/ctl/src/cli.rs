@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Play rounds on a fresh topology and check every proof offline: the whole path, once
+    /// The whole path on a fresh topology: rounds, proofs checked offline, a region lost and back, a drill report
     Demo(DemoArgs),
     /// Start a whole topology on this machine; run again, it completes what is missing
     Up(UpArgs),
@@ -149,6 +149,14 @@ pub(crate) struct DrillArgs {
     /// Ask nothing before a live drill
     #[arg(long, short)]
     pub(crate) yes: bool,
+}
+
+impl DrillArgs {
+    /// One live round trip, nothing asked.
+    pub(crate) fn round_trip(report: PathBuf) -> Self {
+        let (kind, mode) = (DrillKind::RoundTrip, DrillMode::Live);
+        Self { kind, mode, cycles: 1, to: None, report: Some(report), json: false, yes: true }
+    }
 }
 
 /// What is rehearsed.

@@ -173,3 +173,43 @@ fn keys_and_certificates_are_made_once() {
         said(&first)
     );
 }
+
+#[test]
+fn verbs_without_a_cluster_fail_and_wrong_words_are_usage() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().to_str().expect("text");
+    for arguments in [
+        vec!["switchover", "--to", "de-1", "--yes"],
+        vec!["plan", "failback"],
+        vec!["resume"],
+        vec!["drill", "switchover", "--mode", "dry-run"],
+        vec!["loss-statement"],
+    ] {
+        let output = domicile(&[&["--state", state], &arguments[..]].concat());
+        assert_eq!(code(&output), 1, "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains("there is no topology"), "{}", said(&output));
+    }
+    for arguments in [
+        vec!["switchover"],
+        vec!["switchover", "--to", "Not A Region"],
+        vec!["failover", "--to", "de-1", "--waive-reader", "reader-gb"],
+        vec!["degrade"],
+        vec!["plan", "switchover", "--to", "de-1", "--yes"],
+        vec!["drill", "switchover"],
+        vec!["verify", "--report", state],
+        vec!["verify", "bundle.json", "--report", state, "--key", "k"],
+    ] {
+        assert_eq!(code(&domicile(&arguments)), 64, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_report_without_signature_is_not_verified() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let keys = std::fs::read_to_string(vectors().join("keys.txt")).expect("the published keys");
+    let key = keys.lines().find(|line| line.contains('+')).expect("a key");
+    let report = dir.path().to_str().expect("text");
+    let output = domicile(&["verify", "--report", report, "--key", key.trim()]);
+    assert_eq!(code(&output), 1);
+    assert!(said(&output).contains("NOT verified"), "{}", said(&output));
+}

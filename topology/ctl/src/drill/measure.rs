@@ -58,63 +58,32 @@ pub(crate) fn count(load: &mut Load, samples: &[Sample], planned: &[Range<u64>])
     load.median_ms = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
 }
 
-/// Judges the whole drill: what must hold on any machine, then what has to be quick.
-pub(crate) fn findings(objectives: &Objectives, moves: &[Move], loads: &[Load]) -> Vec<Finding> {
-    let mut findings = sound(objectives, moves, loads);
-    findings.extend(timely(objectives, moves));
-    findings
-}
-
-/// Nothing lost, nothing failed, nothing where it may not be: independent of the machine's speed.
-pub(crate) fn sound(objectives: &Objectives, moves: &[Move], loads: &[Load]) -> Vec<Finding> {
-    let ended = moves.iter().filter(|moved| moved.done).count();
-    let all_ended = ended == moves.len();
-    let mut findings =
-        vec![finding("every move ended", moves.len().to_string(), ended.to_string(), all_ended)];
-    if moves.iter().any(Move::is_planned) {
-        let failed: u64 = loads.iter().map(|load| load.failed_in_planned_moves).sum();
-        let wanted = objectives.failed_in_switchover;
-        let what = "requests failed in planned moves";
-        findings.push(finding(what, format!("≤ {wanted}"), failed.to_string(), failed <= wanted));
-    }
-    let lost: u64 =
-        loads.iter().map(|load| u64::try_from(load.lost.len()).unwrap_or(u64::MAX)).sum();
-    let stake: u64 = loads.iter().flat_map(|load| &load.lost).map(|lost| lost.stake_micro).sum();
-    let proven: u64 = loads.iter().map(|load| load.proven).sum();
-    let wanted = objectives.rpo_rounds;
-    findings.push(finding(
-        "acknowledged rounds lost (RPO)",
-        format!("≤ {wanted} rounds"),
-        format!("{lost} rounds, {stake} micro-units; {proven} proven"),
-        lost <= wanted && proven > 0,
-    ));
-    let given_up: u64 = loads.iter().map(|load| load.given_up).sum();
-    let all_answered = given_up == 0;
-    findings.push(finding("writes never answered", "0".into(), given_up.to_string(), all_answered));
-    findings.extend(evidence(moves));
-    findings
-}
-
-fn evidence(moves: &[Move]) -> [Finding; 2] {
-    let logs = || moves.iter().flat_map(|moved| &moved.logs);
-    let unproven = logs().filter(|log| log.fault.is_some()).count();
-    let measured = format!("{unproven} of {} not", logs().count());
-    let passed = unproven == 0 && logs().next().is_some();
-    let what = "every log extends what each reader served before";
-    let consistent = finding(what, "all".to_owned(), measured, passed);
-    let held = || moves.iter().flat_map(|m| &m.steps).flat_map(|step| &step.residency);
-    let violations = held().filter(|held| !held.violations.is_empty()).count();
-    let measured = format!("{violations} violations in {} observations", held().count());
-    let what = "residency after every step";
-    [consistent, finding(what, "0 violations".to_owned(), measured, violations == 0)]
-}
-
-/// What the machine's speed and load decide as well.
-fn timely(objectives: &Objectives, moves: &[Move]) -> Vec<Finding> {
+/// Judges the whole drill.
+pub(crate) fn findings(
+    objectives: &Objectives,
+    moves: &[Move],
+    loads: &[Load],
+    broke_off: Option<&str>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if moves.iter().any(Move::is_planned) {
-        let planned = moves.iter().filter(|moved| moved.is_planned());
-        let mut pauses: Vec<u64> = planned.filter_map(|moved| moved.write_pause_ms).collect();
+    let mut finding = |objective: &str, wanted: String, measured: String, passed: bool| {
+        // Wanted in milliseconds: about time.
+        let is_timing = wanted.ends_with(" ms");
+        findings.push(Finding {
+            objective: objective.to_owned(),
+            wanted,
+            measured,
+            passed,
+            is_timing,
+        });
+    };
+    let seen = broke_off.unwrap_or("yes").to_owned();
+    finding("the drill came to its end", "yes".to_owned(), seen, broke_off.is_none());
+    let ended = moves.iter().filter(|moved| moved.done).count();
+    finding("every move ended", moves.len().to_string(), ended.to_string(), ended == moves.len());
+    let planned = || moves.iter().filter(|moved| moved.is_planned());
+    if planned().next().is_some() {
+        let mut pauses: Vec<u64> = planned().filter_map(|moved| moved.write_pause_ms).collect();
         pauses.sort_unstable();
         let (median, worst) = (pauses.get(pauses.len() / 2), pauses.last());
         for (what, measured, wanted) in [
@@ -122,9 +91,12 @@ fn timely(objectives: &Objectives, moves: &[Move]) -> Vec<Finding> {
             ("longest write pause of planned moves", worst, objectives.switchover_pause_worst_ms),
         ] {
             let passed = measured.is_some_and(|pause| *pause <= wanted);
-            let measured = ms(measured.copied());
-            findings.push(finding(what, format!("≤ {wanted} ms"), measured, passed));
+            finding(what, format!("≤ {wanted} ms"), ms(measured.copied()), passed);
         }
+        let failed: u64 = loads.iter().map(|load| load.failed_in_planned_moves).sum();
+        let wanted = objectives.failed_in_switchover;
+        let what = "requests failed in planned moves";
+        finding(what, format!("≤ {wanted}"), failed.to_string(), failed <= wanted);
     }
     let failovers: Vec<&Move> = moves.iter().filter(|moved| moved.verb == "failover").collect();
     if !failovers.is_empty() {
@@ -133,14 +105,46 @@ fn timely(objectives: &Objectives, moves: &[Move]) -> Vec<Finding> {
             failovers.iter().filter_map(|moved| moved.first_write_ms).max().filter(|_| all_known);
         let wanted = objectives.failover_rto_ms;
         let passed = worst.is_some_and(|worst| worst <= wanted);
-        let what = "longest recovery time (RTO) of failovers";
-        findings.push(finding(what, format!("≤ {wanted} ms"), ms(worst), passed));
+        finding(
+            "longest recovery time (RTO) of failovers",
+            format!("≤ {wanted} ms"),
+            ms(worst),
+            passed,
+        );
     }
+    evidence(objectives, moves, loads, &mut finding);
     findings
 }
 
-fn finding(objective: &str, wanted: String, measured: String, passed: bool) -> Finding {
-    Finding { objective: objective.to_owned(), wanted, measured, passed }
+fn evidence(
+    objectives: &Objectives,
+    moves: &[Move],
+    loads: &[Load],
+    finding: &mut impl FnMut(&str, String, String, bool),
+) {
+    let lost: u64 =
+        loads.iter().map(|load| u64::try_from(load.lost.len()).unwrap_or(u64::MAX)).sum();
+    let stake: u64 = loads.iter().flat_map(|load| &load.lost).map(|lost| lost.stake_micro).sum();
+    let proven: u64 = loads.iter().map(|load| load.proven).sum();
+    let wanted = objectives.rpo_rounds;
+    let measured = format!("{lost} rounds, {stake} micro-units; {proven} proven");
+    finding(
+        "acknowledged rounds lost (RPO)",
+        format!("≤ {wanted} rounds"),
+        measured,
+        lost <= wanted && proven > 0,
+    );
+    let given_up: u64 = loads.iter().map(|load| load.given_up).sum();
+    finding("writes never answered", "0".to_owned(), given_up.to_string(), given_up == 0);
+    let logs = || moves.iter().flat_map(|moved| &moved.logs);
+    let unproven = logs().filter(|log| log.fault.is_some()).count();
+    let measured = format!("{unproven} of {} not", logs().count());
+    let passed = unproven == 0 && logs().next().is_some();
+    finding("every log extends what each reader served before", "all".to_owned(), measured, passed);
+    let held = || moves.iter().flat_map(|m| &m.steps).flat_map(|step| &step.residency);
+    let violations = held().filter(|held| !held.violations.is_empty()).count();
+    let measured = format!("{violations} violations in {} observations", held().count());
+    finding("residency after every step", "0 violations".to_owned(), measured, violations == 0);
 }
 
 impl Move {
@@ -183,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_drill_without_proof_of_anything_has_not_passed() {
-        let findings = findings(&OBJECTIVES, &[], &[]);
+        let findings = findings(&OBJECTIVES, &[], &[], None);
         assert!(findings.iter().any(|finding| !finding.passed));
     }
 }

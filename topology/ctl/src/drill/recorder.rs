@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 /// Most steps that wait for being looked at.
 const QUEUE_MAX_STEPS: usize = 256;
-/// Pause between two looks, so that looking does not slow down what is looked at.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// Pause between two looks, so that looking does not slow down what is looked at: about one falls into a move.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// The drill's clock and everything noted by it.
 pub(crate) struct Timeline {

@@ -245,4 +245,6 @@ pub(crate) struct Finding {
     pub(crate) measured: String,
     /// Whether that is good enough.
     pub(crate) passed: bool,
+    /// Whether it is about time, which a small or busy machine may need more of.
+    pub(crate) is_timing: bool,
 }
