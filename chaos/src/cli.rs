@@ -45,6 +45,9 @@ pub(crate) enum Command {
 pub(crate) struct RunArgs {
     /// Its name, or a file
     pub(crate) experiment: String,
+    /// How often its steps are done, in one run judged as a whole [default: as the file says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) repeat: Option<u32>,
     #[command(flatten)]
     pub(crate) place: Place,
 }

@@ -42,7 +42,8 @@ fn run(cli: Cli) -> Result<Word> {
             Command::List => list(),
             Command::Doctor => Ok(if doctor::run().await { Word::Passed } else { Word::NotRun }),
             Command::Run(args) => {
-                let experiment = Experiment::find(&args.experiment)?;
+                let mut experiment = Experiment::find(&args.experiment)?;
+                experiment.repeat = args.repeat.unwrap_or(experiment.repeat);
                 suite::run(&args.experiment, vec![experiment], &args.place.into_options()).await
             }
             Command::Suite(args) => {
