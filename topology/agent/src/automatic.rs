@@ -1,5 +1,5 @@
 //! What a ledger node's agent does by itself, by the same plans and executor as people: fail over to its node when the
-//! policy says so, and have the second copy back after a failover.
+//! policy says so, have the second copy back after a failover, and go on with a plan whose executor died.
 //!
 //! Invariants: the judgement is [`crate::judgement`]'s; the plan is the planner's, never one with loss; the executor's
 //! lock and the record's revision decide between two who act at once; attempts are spaced and bounded per epoch.
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use domicile_control::ControlClient;
 use domicile_core::ids::NodeId;
-use domicile_execute::{EtcdJournal, ExecuteError, Executor, LiveWorld, World, observe};
+use domicile_execute::{EtcdJournal, ExecuteError, Executor, LiveWorld, World, abandoned, observe};
 use domicile_service::client::{ClientError, ClientLimits, HttpClient};
 use domicile_topology::Topology;
 use domicile_topology::address::ServiceUrl;
@@ -37,6 +37,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const OBSERVER_TIMEOUT_MS: u64 = 1_000;
 /// The longest look at another agent's status, milliseconds.
 const STATUS_TIMEOUT_MS: u64 = 3_000;
+/// How often a plan that its executor left is looked for.
+const ABANDONED_LOOK: Duration = Duration::from_secs(2);
 /// How long something must have lacked before it is seen to: whoever moved the writer may be about to.
 const LACKING_FOR: Duration = Duration::from_secs(3);
 
@@ -47,6 +49,8 @@ pub struct Automatic {
     client: HttpClient,
     failovers: Attempts,
     restorations: Attempts,
+    resumptions: Attempts,
+    looked_for_abandoned: Instant,
     lacking_since: Option<Instant>,
     stayed: Option<Stay>,
 }
@@ -61,6 +65,8 @@ impl Automatic {
             client,
             failovers: Attempts::default(),
             restorations: Attempts::default(),
+            resumptions: Attempts::default(),
+            looked_for_abandoned: Instant::now(),
             lacking_since: None,
             stayed: None,
         })
@@ -76,6 +82,7 @@ impl Automatic {
             if let Some((record, topology)) = known {
                 self.consider_failover(&record, &topology).await;
                 self.consider_completion(&record, &topology).await;
+                self.consider_abandoned(&record, &topology).await;
             }
         }
     }
@@ -154,12 +161,33 @@ impl Automatic {
             return;
         }
         if half {
-            self.go_on(topology).await;
+            let done = self.go_on(topology).await;
+            self.judge_attempt("complete", done);
         } else if self.another_is_back(topology, record).await {
             self.act(&Intent::RestoreDurability, topology, record).await;
         } else {
             // Looked again after the usual pause, without using an attempt up.
             self.lacking_since = Some(Instant::now());
+        }
+    }
+
+    // A plan whose executor died may have closed the writes: whoever sees it first goes on with it, whatever the policy,
+    // because a person or a policy has decided on it already.
+    async fn consider_abandoned(&mut self, record: &Record, topology: &Arc<Topology>) {
+        if self.looked_for_abandoned.elapsed() < ABANDONED_LOOK
+            || !self.resumptions.due(record.epoch)
+        {
+            return;
+        }
+        self.looked_for_abandoned = Instant::now();
+        match abandoned(&self.control).await {
+            Ok(Some(plan)) => {
+                tracing::warn!(plan, "its executor died: going on with the plan");
+                let done = self.go_on(topology).await;
+                self.judge_attempt("resume", done);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "cannot look for an abandoned plan"),
         }
     }
 
@@ -180,18 +208,20 @@ impl Automatic {
         self.judge_attempt(intent.verb(), done);
     }
 
-    async fn go_on(&mut self, topology: &Arc<Topology>) {
+    async fn go_on(&self, topology: &Arc<Topology>) -> Result<(), String> {
         let (executor, _world) = self.executor(topology);
-        let done = executor.resume(&()).await.map(drop).map_err(|error| error.to_string());
-        self.judge_attempt("resume", done);
+        executor.resume(&()).await.map(drop).map_err(|error| error.to_string())
     }
 
     fn judge_attempt(&mut self, verb: &'static str, done: Result<(), String>) {
         let outcome = if done.is_ok() { "done" } else { "failed" };
         metrics::counter!("domicile_agent_automatic_plans_total", "verb" => verb, "outcome" => outcome)
             .increment(1);
-        let attempts =
-            if verb == "failover" { &mut self.failovers } else { &mut self.restorations };
+        let attempts = match verb {
+            "failover" => &mut self.failovers,
+            "resume" => &mut self.resumptions,
+            _ => &mut self.restorations,
+        };
         match done {
             Ok(()) => *attempts = Attempts::default(),
             Err(reason) => {

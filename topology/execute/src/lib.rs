@@ -6,6 +6,7 @@
 //! writes nothing. Deliberately absent: connections to databases and files of nodes, and any choice of steps – that is
 //! the planner's.
 
+mod abandoned;
 pub mod audit;
 mod calls;
 mod crash;
@@ -23,6 +24,7 @@ mod step;
 mod supersede;
 mod world;
 
+pub use abandoned::abandoned;
 pub use calls::{AgentCalls, LOOK_TIMEOUT_MS};
 pub use crash::CRASH_POINT_VARIABLE;
 pub use entry::{Entry, Happened, History, Learnt, Outcome};

@@ -17,7 +17,7 @@ mod world;
 
 use cluster::{Cluster, eventually, record, topology};
 use domicile_control::{ControlClient, Plans, Record, Versioned};
-use domicile_execute::{EtcdJournal, ExecuteError, Executor, Outcome, audit};
+use domicile_execute::{EtcdJournal, ExecuteError, Executor, Outcome, abandoned, audit};
 use domicile_topology::document::Durability;
 use domicile_topology::plan::{
     Action, Expected, Intent, LostWrites, Plan, RecordChange, Step, Undo,
@@ -84,6 +84,7 @@ async fn a_plan_whose_executor_died_is_gone_on_with_by_another() {
         matches!(&refused, Err(ExecuteError::Held { owner }) if owner == "first"),
         "{refused:?}"
     );
+    assert_eq!(abandoned(&client).await.unwrap(), None, "its executor lives");
     killed.abort();
     killed.await.unwrap_err();
 
@@ -91,7 +92,7 @@ async fn a_plan_whose_executor_died_is_gone_on_with_by_another() {
     let plans = Plans::new(&client);
     eventually("the dead executor's lock ends", async || plans.owner().await.unwrap().is_none())
         .await;
-    assert_eq!(plans.current_id().await.unwrap().as_deref(), Some("degrade-1"));
+    assert_eq!(abandoned(&client).await.unwrap().as_deref(), Some("degrade-1"));
     let begun = Instant::now();
     let finished = executor("second", "second.jsonl").resume(&()).await.unwrap();
     assert!(begun.elapsed().as_secs() < 5);
@@ -100,6 +101,7 @@ async fn a_plan_whose_executor_died_is_gone_on_with_by_another() {
     assert_eq!((now.value.durability, now.value.promotable), (Durability::One, false));
     assert_eq!(now.revision, finished.history.record_revision);
     assert_eq!((plans.current().await.unwrap(), plans.owner().await.unwrap()), (None, None));
+    assert_eq!(abandoned(&client).await.unwrap(), None);
     // The second's file holds what the first wrote too.
     let file = std::fs::File::open(etcd.cache("second.jsonl")).unwrap();
     let verified = audit::verify(BufReader::new(file)).unwrap();
