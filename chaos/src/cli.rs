@@ -71,9 +71,23 @@ pub(crate) struct Place {
     /// Where histories and reports go; must be new or empty [default: target/chaos/<pid>]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Make regions hosts in network namespaces where an experiment asks for it; needs root
+    #[arg(long)]
+    pub(crate) netns: bool,
     /// No further experiment begins after this many seconds
     #[arg(long, value_name = "S", default_value_t = 480)]
     within_s: u64,
+}
+
+impl Command {
+    /// Whether the program has to run in a router's namespace.
+    pub(crate) fn wants_namespaces(&self) -> bool {
+        match self {
+            Self::Run(args) => args.place.netns,
+            Self::Suite(args) => args.place.netns,
+            _ => false,
+        }
+    }
 }
 
 impl Place {

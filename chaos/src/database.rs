@@ -2,13 +2,12 @@
 //!
 //! Invariant: passwords go by the environment of the child, never by its arguments.
 
-use crate::system::System;
+use crate::system::{self, System};
 use anyhow::{Context, Result, bail};
 use domicile_core::ids::NodeId;
 use domicile_topology::address::Address;
 use serde_json::Value;
 use std::time::Duration;
-use tokio::process::Command;
 
 /// How long a question may take.
 const QUERY_WITHIN: Duration = Duration::from_secs(30);
@@ -28,7 +27,9 @@ pub async fn lines(system: &System, node: &NodeId, sql: &str) -> Result<Vec<Stri
     let password = std::fs::read_to_string(&secret)
         .with_context(|| format!("cannot read {}", secret.display()))?;
     let tls = system.state.join("operator/tls");
-    let mut command = Command::new(system.programs.postgres_bin.join("psql"));
+    // The superuser is let in from the database's own host only.
+    let psql = system.programs.postgres_bin.join("psql");
+    let mut command = system::on(system.host_of(node.as_str()), psql.as_os_str());
     command
         .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql])
         .env("PGHOST", address.host())

@@ -15,7 +15,7 @@ struct Finding {
     needed: bool,
 }
 
-async fn findings() -> Vec<Finding> {
+fn findings() -> Vec<Finding> {
     let programs = Programs::find();
     let psql = programs.as_ref().map(|programs| programs.postgres_bin.join("psql"));
     let there = |path: &Path| {
@@ -27,7 +27,6 @@ async fn findings() -> Vec<Finding> {
     };
     let namespaces = if geteuid().is_root() {
         blackhole_works()
-            .await
             .map(|()| "namespaces and one-way drops by policy rules".to_owned())
             .map_err(|e| format!("{e:#}"))
     } else {
@@ -65,7 +64,7 @@ async fn findings() -> Vec<Finding> {
             needed: false,
         },
         Finding {
-            what: "regions as hosts, to cut them (no experiment yet)",
+            what: "regions as hosts, cut one way or both (--netns)",
             found: namespaces,
             needed: false,
         },
@@ -85,9 +84,9 @@ async fn findings() -> Vec<Finding> {
 }
 
 /// Prints each; false when something is missing without which nothing can be run.
-pub async fn run() -> bool {
+pub fn run() -> bool {
     let mut usable = true;
-    for finding in findings().await {
+    for finding in findings() {
         let (answer, text) = match &finding.found {
             Ok(text) => ("yes", text),
             Err(text) => ("no", text),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 11] = [
+const SHIPPED: [&str; 13] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
@@ -18,6 +18,8 @@ const SHIPPED: [&str; 11] = [
     include_str!("../experiments/reader-frozen.toml"),
     include_str!("../experiments/slot-not-ready.toml"),
     include_str!("../experiments/round-trip.toml"),
+    include_str!("../experiments/one-way-cut.toml"),
+    include_str!("../experiments/region-isolated.toml"),
     include_str!("../experiments/writer-killed.toml"),
     include_str!("../experiments/postgres-killed.toml"),
 ];
@@ -30,6 +32,8 @@ pub enum Stage {
     Manual,
     /// Loopback, the promotable standby's agent fails over by itself.
     Automatic,
+    /// Each region a host in a network namespace of its own; failover by command only.
+    Namespaces,
 }
 
 impl Stage {
@@ -38,6 +42,7 @@ impl Stage {
         match self {
             Self::Manual => "manual",
             Self::Automatic => "automatic",
+            Self::Namespaces => "namespaces",
         }
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use domicile_chaos::experiment::Experiment;
+use domicile_chaos::namespaces::{self, ROUTER};
 use domicile_chaos::report::Word;
 use domicile_chaos::term::say;
 use domicile_chaos::{doctor, suite};
@@ -22,6 +23,15 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() || shown.is_err() { USAGE } else { 0 });
         }
     };
+    if cli.command.wants_namespaces() && std::env::var_os(ROUTER).is_none() {
+        return match namespaces::in_router() {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                say(format_args!("domicile-chaos: {error:#}"));
+                ExitCode::from(2)
+            }
+        };
+    }
     match run(cli) {
         Ok(word) => ExitCode::from(match word {
             Word::Passed => 0,
@@ -40,7 +50,7 @@ fn run(cli: Cli) -> Result<Word> {
     runtime.block_on(async {
         match cli.command {
             Command::List => list(),
-            Command::Doctor => Ok(if doctor::run().await { Word::Passed } else { Word::NotRun }),
+            Command::Doctor => Ok(if doctor::run() { Word::Passed } else { Word::NotRun }),
             Command::Run(args) => {
                 let mut experiment = Experiment::find(&args.experiment)?;
                 experiment.repeat = args.repeat.unwrap_or(experiment.repeat);

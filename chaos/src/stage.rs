@@ -1,6 +1,7 @@
 //! The system an experiment runs on: three regions of the example document, on ports of their own.
 
 use crate::experiment::Stage;
+use crate::namespaces;
 use crate::system::{Programs, System};
 use anyhow::{Context, Result};
 use domicile_topology::Topology;
@@ -19,12 +20,23 @@ const PORTS: u16 = 100;
 
 /// The document of a stage.
 fn document(stage: Stage, name: &str) -> Result<String> {
-    let text = EXAMPLE.replace(EXAMPLE_PORTS, &format!(":{}", free_hundred()?));
+    let mut text = EXAMPLE.to_owned();
+    if stage == Stage::Namespaces {
+        // Thirty ports a region in the example, a host a region here.
+        for (host, tens) in (1..).zip([0..3_u8, 3..6, 6..9]) {
+            for ten in tens {
+                let (here, there) =
+                    (format!("127.0.0.1:71{ten}"), format!("10.88.{host}.10:71{ten}"));
+                text = text.replace(&here, &there);
+            }
+        }
+    }
+    let text = text.replace(EXAMPLE_PORTS, &format!(":{}", free_hundred()?));
     let mut topology = Topology::parse(&text)
         .map_err(|findings| anyhow::anyhow!("the example document: {findings:?}"))?;
     topology.failover.policy = match stage {
         Stage::Automatic => FailoverMode::Automatic,
-        Stage::Manual => FailoverMode::Manual,
+        Stage::Manual | Stage::Namespaces => FailoverMode::Manual,
     };
     let text = topology.to_toml().context("the document cannot be written")?;
     Ok(text.replace("cluster = \"demo\"", &format!("cluster = \"{name}\"")))
@@ -45,7 +57,19 @@ fn free_hundred() -> Result<u16> {
 
 /// Brings the stage up in a folder.
 pub async fn set(programs: Programs, stage: Stage, folder: &Path) -> Result<System> {
-    System::up(programs, folder, &document(stage, "chaos")?).await
+    let text = document(stage, "chaos")?;
+    if stage != Stage::Namespaces {
+        return System::up(programs, folder, &text).await;
+    }
+    let topology = Topology::parse(&text).map_err(|findings| anyhow::anyhow!("{findings:?}"))?;
+    let regions: Vec<_> = topology.regions.iter().map(|region| region.id.clone()).collect();
+    let hosts = namespaces::hosts(&regions)?;
+    // Rows travel between hosts here, so the database must speak TLS.
+    let postgres_bin = std::env::var_os("DOMICILE_PG_TLS_BIN").context(
+        "DOMICILE_PG_TLS_BIN names no folder: run under `.ci/tools postgres-tls etcd --`",
+    )?;
+    let programs = Programs { postgres_bin: postgres_bin.into(), ..programs };
+    System::up_on(programs, folder, &text, &hosts).await
 }
 
 #[cfg(test)]

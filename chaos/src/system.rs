@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing of it is linked; what is looked at is what it publishes: the document, the folder's files, `/proc`.
 
+use crate::namespaces;
 use crate::process::Process;
 use anyhow::{Context, Result, bail};
 use domicile_core::ids::RegionId;
@@ -70,6 +71,8 @@ pub struct System {
     pub state: PathBuf,
     /// Its published document.
     pub topology: Topology,
+    /// The network namespace of each region; empty when all share this machine's.
+    pub hosts: BTreeMap<RegionId, String>,
 }
 
 impl System {
@@ -80,7 +83,7 @@ impl System {
             .with_context(|| format!("there is no topology in {}", state.display()))?;
         let topology = Topology::parse(&text)
             .map_err(|findings| anyhow::anyhow!("{}: {findings:?}", file.display()))?;
-        Ok(Self { programs, state: state.to_owned(), topology })
+        Ok(Self { programs, state: state.to_owned(), topology, hosts: BTreeMap::new() })
     }
 
     /// Brings a topology up.
@@ -90,24 +93,77 @@ impl System {
         let given = state.join("given.toml");
         std::fs::write(&given, document).context("cannot write the topology")?;
         let up = [OsStr::new("up"), OsStr::new("--topology"), given.as_os_str()];
-        let output = command(&programs, state, &up).await?;
+        let output = command(&programs, state, None, &up).await?;
         if !output.status.success() {
             bail!("`domicile up` failed:\n{}", said(&output));
         }
         Self::open(programs, state)
     }
 
+    /// Brings a topology up whose regions are hosts: each node's processes start on its host, the rest is done from here.
+    pub async fn up_on(
+        programs: Programs,
+        state: &Path,
+        document: &str,
+        hosts: &BTreeMap<RegionId, String>,
+    ) -> Result<Self> {
+        let topology =
+            Topology::parse(document).map_err(|findings| anyhow::anyhow!("{findings:?}"))?;
+        std::fs::create_dir_all(state)
+            .with_context(|| format!("cannot make {}", state.display()))?;
+        let given = state.join("given.toml");
+        std::fs::write(&given, document).context("cannot write the topology")?;
+        let there = Self {
+            programs: programs.clone(),
+            state: state.to_owned(),
+            topology,
+            hosts: hosts.clone(),
+        };
+        for (region, host) in hosts {
+            let mut nodes: Vec<String> = there.units_in(region);
+            for unit in &mut nodes {
+                unit.truncate(unit.find('/').unwrap_or(unit.len()));
+            }
+            nodes.dedup();
+            for node in nodes {
+                let up = ["up", "--only", &node, "--topology"].map(OsStr::new);
+                let up = [&up[..], &[given.as_os_str()]].concat();
+                let output = command(&programs, state, Some(host), &up).await?;
+                if !output.status.success() {
+                    bail!("`domicile up --only {node}` failed:\n{}", said(&output));
+                }
+            }
+        }
+        let system = Self::up(programs, state, document).await?;
+        Ok(Self { hosts: hosts.clone(), ..system })
+    }
+
+    /// The host of a node, where regions are hosts.
+    pub fn host_of(&self, node: &str) -> Option<&str> {
+        let own =
+            |units: Vec<UnitName>| units.iter().any(|unit| unit.split('/').next() == Some(node));
+        let found = self.hosts.iter().find(|(region, _)| own(self.units_in(region)));
+        found.map(|(_, host)| host.as_str())
+    }
+
     /// Ends it and deletes its folder.
     pub async fn down(&self) -> Result<()> {
         let purge = [OsStr::new("down"), OsStr::new("--purge")];
-        let output = command(&self.programs, &self.state, &purge).await?;
+        let output = command(&self.programs, &self.state, None, &purge).await?;
         if output.status.success() { Ok(()) } else { bail!("`domicile down`: {}", said(&output)) }
     }
 
     /// Runs the CLI; whatever it says.
     pub async fn cli(&self, arguments: &[&str]) -> Result<Output> {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        command(&self.programs, &self.state, &arguments).await
+        command(&self.programs, &self.state, None, &arguments).await
+    }
+
+    /// `domicile start`, on the node's own host.
+    pub async fn start(&self, node: &str) -> Result<Output> {
+        let start = ["start", node].map(OsStr::new);
+        let own = node.split('/').next().unwrap_or(node);
+        command(&self.programs, &self.state, self.host_of(own), &start).await
     }
 
     /// Runs the CLI, which must succeed.
@@ -228,9 +284,15 @@ impl System {
     }
 }
 
-async fn command(programs: &Programs, state: &Path, arguments: &[&OsStr]) -> Result<Output> {
-    let mut command = Command::new(&programs.domicile);
+async fn command(
+    programs: &Programs,
+    state: &Path,
+    host: Option<&str>,
+    arguments: &[&OsStr],
+) -> Result<Output> {
+    let mut command = on(host, programs.domicile.as_os_str());
     command.args(arguments).env("DOMICILE_STATE", state).kill_on_drop(true);
+    command.env("DOMICILE_PG_BIN", &programs.postgres_bin);
     let shown = arguments.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ");
     match tokio::time::timeout(COMMAND_WITHIN, command.output()).await {
         Ok(output) => output.with_context(|| format!("cannot run `domicile {shown}`")),
@@ -238,6 +300,15 @@ async fn command(programs: &Programs, state: &Path, arguments: &[&OsStr]) -> Res
             bail!("`domicile {shown}` took longer than {} s", COMMAND_WITHIN.as_secs())
         }
     }
+}
+
+/// A command on a host, or here.
+pub fn on(host: Option<&str>, program: &OsStr) -> Command {
+    let Some(host) = host else { return Command::new(program) };
+    let [enter, network] = namespaces::enter(host);
+    let mut command = Command::new(enter);
+    command.arg(network).arg(program);
+    command
 }
 
 /// Everything a command printed.

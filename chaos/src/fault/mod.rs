@@ -6,6 +6,7 @@ pub mod freezer;
 mod kill;
 mod slot;
 
+use crate::namespaces::OneWay;
 use crate::process::{self, Process};
 use crate::system::System;
 use crate::{database, term};
@@ -64,6 +65,15 @@ pub enum Fault {
         /// The reader's node.
         reader: String,
     },
+    /// Packets from one region to another are lost.
+    Cut {
+        /// From this region.
+        from: String,
+        /// To that one.
+        to: String,
+        /// And back.
+        both_ways: bool,
+    },
 }
 
 /// A fault that was seen.
@@ -78,6 +88,7 @@ enum Heal {
     Thaw(Frozen),
     Continue(Vec<Process>),
     Slot(NodeId),
+    Join(Vec<OneWay>),
     Nothing,
 }
 
@@ -114,7 +125,25 @@ pub async fn inject(system: &System, fault: &Fault) -> Result<Injected> {
             let what = slot::unready(system, &reader).await?;
             Ok(Injected { what, heal: Heal::Slot(reader) })
         }
+        Fault::Cut { from, to, both_ways } => cut(system, from, to, *both_ways),
     }
+}
+
+/// A way that is not to be cut must still be open, or the cut is not what it claims to be.
+fn cut(system: &System, from: &str, to: &str, both_ways: bool) -> Result<Injected> {
+    let (there, back) = (OneWay::new(system, from, to)?, OneWay::new(system, to, from)?);
+    there.cut()?;
+    let mut ways = vec![there.clone()];
+    if both_ways {
+        back.cut()?;
+        ways.push(back.clone());
+    }
+    if there.passes() || back.passes() == both_ways {
+        ways.iter().try_for_each(OneWay::join)?;
+        bail!("the router does not do what the rules say");
+    }
+    let arrow = if both_ways { "<->" } else { "->" };
+    Ok(Injected { what: format!("nothing passes {from} {arrow} {to}"), heal: Heal::Join(ways) })
 }
 
 async fn walsender(system: &System, node: &str, client: &str) -> Result<Injected> {
@@ -146,6 +175,7 @@ impl Injected {
             Heal::Continue(processes) => {
                 processes.iter().try_for_each(|process| process.signal(Signal::CONT))
             }
+            Heal::Join(ways) => ways.iter().try_for_each(OneWay::join),
             Heal::Slot(reader) => slot::again(system, &reader).await,
             Heal::Nothing => Ok(()),
         }
@@ -158,7 +188,7 @@ async fn start(system: &System, nodes: Vec<String>) -> Result<()> {
     for node in nodes {
         let system = system.clone();
         starting.spawn(async move {
-            let output = system.cli(&["start", &node]).await;
+            let output = system.start(&node).await;
             (node, output)
         });
     }
