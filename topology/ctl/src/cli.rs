@@ -1,6 +1,6 @@
 //! The command line: what can be said, and how each command explains itself.
 
-use crate::moves::cli::{Conduct, Print, Resume, Verb};
+use crate::moves::cli::{Abandon, Conduct, Print, Resume, Verb};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_core::ids::RegionId;
 use std::path::PathBuf;
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Plan(Verb<Print>),
     /// Go on with the plan that is under way, from the step where it stopped
     Resume(Resume),
+    /// End a stopped plan where it stands, so that another can be made from what is observed then
+    Abandon(Abandon),
     /// Rehearse a move of the writer with evidence, and write a signed report
     Drill(DrillArgs),
     /// Say which rounds and how much stake a forced failover has lost, by jurisdiction and operator

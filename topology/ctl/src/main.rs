@@ -78,6 +78,7 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Move(verb) => moves::run(&layout()?, verb).await,
             Command::Plan(verb) => moves::print(&layout()?, verb).await,
             Command::Resume(args) => moves::resume(&layout()?, &args).await,
+            Command::Abandon(args) => moves::abandon(&layout()?, &args).await,
             Command::Drill(args) => drill::run(&layout()?, &args).await,
             Command::LossStatement(args) => loss::run(&layout()?, &args).await,
             Command::Migrate(args) => migrate::run(&layout()?, &args).await,

@@ -89,6 +89,11 @@ pub enum Outcome {
     },
     /// Somebody else moved the writer meanwhile; nothing more was done.
     Overtaken,
+    /// Somebody ended it where it stood; what is next is planned from what is observed then.
+    Abandoned {
+        /// Why.
+        reason: String,
+    },
     /// Another plan took its place.
     Superseded {
         /// Which.

@@ -4,7 +4,7 @@ use crate::audit::{AuditFile, Verified};
 use crate::crash::CrashPoint;
 use crate::entry::{Entry, Happened, History, Outcome};
 use crate::error::ExecuteError;
-use crate::journal::{HeldJournal, Journal};
+use crate::journal::{HeldJournal, Journal, Write};
 use crate::progress::Progress;
 use crate::run::Run;
 use crate::supersede::may_supersede;
@@ -87,6 +87,43 @@ impl Executor {
         };
         release(lock).await;
         finished
+    }
+
+    /// Ends the plan under way where it stands. Nobody runs it: the lock is ours meanwhile. Nothing is undone; the next
+    /// plan is made from what is observed then.
+    pub async fn abandon(&self, id: &str, reason: &str) -> Result<(), ExecuteError> {
+        let lock = self.journal.lock(&self.owner).await?;
+        let ended = self.abandon_locked(&*lock, id, reason).await;
+        release(lock).await;
+        ended
+    }
+
+    async fn abandon_locked(
+        &self,
+        lock: &dyn HeldJournal,
+        id: &str,
+        reason: &str,
+    ) -> Result<(), ExecuteError> {
+        let stored = lock.current().await?.ok_or(ExecuteError::NothingToResume)?;
+        if stored.plan.id != id {
+            let verb = stored.plan.intent.verb();
+            return Err(ExecuteError::Unfinished { id: stored.plan.id, verb });
+        }
+        let first = read(&stored)?.next;
+        let outcome = Outcome::Abandoned { reason: reason.to_owned() };
+        let happened = Happened::Ended { outcome };
+        let entry =
+            Entry { at_unix_ms: SystemClock.now_unix_ms(), by: self.owner.clone(), happened };
+        let value = serde_json::to_vec(&entry).map_err(|error| unreadable(id, &error))?;
+        let values = [value];
+        lock.write(Write { id, first, values: &values, record: None, is_end: true }).await?;
+        let mut audit = AuditFile::open(self.audit.as_deref());
+        catch_up(&mut audit, &stored)?;
+        audit.entry(id, first, &entry);
+        if let (_, Some(fault)) = audit.close().await {
+            tracing::error!(plan = id, fault, "the audit file lacks entries");
+        }
+        Ok(())
     }
 
     async fn run_locked(

@@ -126,6 +126,20 @@ pub(crate) struct Resume {
     pub(crate) json: bool,
 }
 
+/// `abandon`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Abandon {
+    /// The plan, as `domicile status` names it
+    pub(crate) plan: String,
+    /// Why; kept in the journal
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
 impl<C: Args> Verb<C> {
     /// What is wanted, and how.
     pub(crate) fn into_parts(self) -> (Intent, C) {

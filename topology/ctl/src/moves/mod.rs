@@ -15,7 +15,7 @@ pub(crate) use mover::{Mover, running};
 use crate::layout::Layout;
 use crate::term;
 use anyhow::Result;
-use cli::{Conduct, Print, Resume, Verb};
+use cli::{Abandon, Conduct, Print, Resume, Verb};
 use domicile_execute::{ExecuteError, Finished, Outcome};
 use domicile_topology::plan::{Plan, Refusal};
 use progress::Terminal;
@@ -65,6 +65,18 @@ pub(crate) async fn print(layout: &Layout, verb: Verb<Print>) -> Result<u8> {
 pub(crate) async fn resume(layout: &Layout, args: &Resume) -> Result<u8> {
     let ended = Mover::open(layout)?.resume(&Terminal::with(&())).await;
     told(None, ended, args.json)
+}
+
+/// `domicile abandon`.
+pub(crate) async fn abandon(layout: &Layout, args: &Abandon) -> Result<u8> {
+    let mover = Mover::open(layout)?;
+    let what = format!("plan {} ends where it stands, and cannot be resumed", args.plan);
+    if !args.yes && !confirm::typed(&what, mover.topology().cluster.as_str())? {
+        return Ok(CALLED_OFF);
+    }
+    mover.abandon(&args.plan, &args.reason).await?;
+    term::say(format_args!("abandoned {}; see `domicile status`, then plan anew", args.plan))?;
+    Ok(DONE)
 }
 
 fn show(plan: &Plan, as_json: bool) -> Result<()> {
@@ -124,7 +136,7 @@ const fn code(outcome: &Outcome) -> u8 {
 const fn advice(error: &ExecuteError) -> &'static str {
     match error {
         ExecuteError::Stopped { .. } | ExecuteError::LockLost | ExecuteError::Unfinished { .. } => {
-            "`domicile status` shows where it stands; `domicile resume` goes on"
+            "`domicile status` shows where it stands; `domicile resume` goes on, `domicile abandon PLAN` ends it there"
         }
         ExecuteError::Stale { .. } => "the cluster has changed since: give the command again",
         ExecuteError::Held { .. } => "wait for it, or end it there",

@@ -83,6 +83,11 @@ impl Mover {
         self.executor().resume(progress).await
     }
 
+    /// Ends the plan under way where it stands.
+    pub(crate) async fn abandon(&self, id: &str, reason: &str) -> Result<(), ExecuteError> {
+        self.executor().abandon(id, reason).await
+    }
+
     /// The plan under way, and who runs it.
     pub(crate) async fn running(&self) -> Result<Option<String>> {
         running(&self.control).await

@@ -84,6 +84,7 @@ pub(crate) fn ended(outcome: &Outcome) -> String {
         Outcome::Overtaken => {
             "somebody else moved the writer meanwhile; nothing more was done".to_owned()
         }
+        Outcome::Abandoned { reason } => format!("abandoned where it stood: {reason}"),
         Outcome::Superseded { by } => format!("plan {by} took its place"),
     }
 }

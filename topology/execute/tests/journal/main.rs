@@ -64,6 +64,46 @@ fn degrade(under: &Versioned<Record>) -> Plan {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_plan_is_abandoned_by_name_and_makes_way_for_another() {
+    let etcd = Cluster::start(1);
+    let client = etcd.client().await;
+    let plan = degrade(&promotable(&client).await);
+    let (world, journal) = (
+        Arc::new(HangingWorld::new(topology(1), client.clone())),
+        Arc::new(EtcdJournal::new(&client)),
+    );
+    let file = etcd.cache("abandoned.jsonl");
+    let executor =
+        |owner: &str| Executor::new(world.clone(), journal.clone(), owner).with_audit(file.clone());
+    assert!(matches!(
+        executor("nobody").abandon("degrade-1", "why").await,
+        Err(ExecuteError::NothingToResume)
+    ));
+    let (first, own) = (executor("first"), plan.clone());
+    let running = tokio::spawn(async move { first.run(&own, &()).await.map(drop) });
+    eventually("the agent is asked", async || world.was_asked()).await;
+    let held = executor("second").abandon("degrade-1", "why").await;
+    assert!(matches!(held, Err(ExecuteError::Held { .. })), "it is being run: {held:?}");
+    running.abort();
+    running.await.unwrap_err();
+    let plans = Plans::new(&client);
+    eventually("the dead executor's lock ends", async || plans.owner().await.unwrap().is_none())
+        .await;
+    let other = executor("second").abandon("degrade-2", "why").await;
+    assert!(matches!(other, Err(ExecuteError::Unfinished { .. })), "{other:?}");
+    executor("second").abandon("degrade-1", "the node is gone for good").await.unwrap();
+    assert_eq!(plans.current_id().await.unwrap(), None);
+    let resumed = executor("second").resume(&()).await;
+    assert!(matches!(resumed, Err(ExecuteError::NothingToResume)), "{resumed:?}");
+    // Asked to run it again, an executor says how it ended.
+    let again = executor("second").run(&plan, &()).await.unwrap();
+    assert!(matches!(again.outcome, Outcome::Abandoned { .. }), "{:?}", again.outcome);
+    let file = std::fs::File::open(&file).unwrap();
+    let verified = audit::verify(BufReader::new(file)).unwrap();
+    assert_eq!(verified.plans["degrade-1"], again.history.next - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_whose_executor_died_is_gone_on_with_by_another() {
     let etcd = Cluster::start(1);
     let client = etcd.client().await;
