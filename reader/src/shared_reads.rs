@@ -1,6 +1,6 @@
 //! Reads put together: who asks while others are being answered shares one statement.
 //!
-//! Invariants: at most [`STATEMENTS_AT_ONCE`] statements of a kind run and [`WAITING_MAX`] callers wait for
+//! Invariants: at most `STATEMENTS_AT_ONCE` statements of a kind run and `WAITING_MAX` callers wait for
 //! them; a caller that leaves takes nobody else's answer along. Deliberately absent: a delay to collect more;
 //! the first one asks at once.
 

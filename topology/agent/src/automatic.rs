@@ -1,7 +1,7 @@
 //! What a ledger node's agent does by itself, by the same plans and executor as people: fail over to its node when the
 //! policy says so, have the second copy back after a failover, and go on with a plan whose executor died.
 //!
-//! Invariants: the judgement is [`crate::judgement`]'s; the plan is the planner's, never one with loss; the executor's
+//! Invariants: the judgement is `judgement`'s; the plan is the planner's, never one with loss; the executor's
 //! lock and the record's revision decide between two who act at once; attempts are spaced and bounded per epoch.
 //! Deliberately absent: switchovers and failbacks, which are for people to choose.
 

@@ -2,7 +2,7 @@
 //!
 //! Preflight, then each cycle under a light load of the drill's own, then a report: a page for an auditor, a document for
 //! programs, a signature over both. A dry run looks, plans and reports, and changes nothing. The sandbox mode, on an
-//! isolated clone, will be a third [`Mode`].
+//! isolated clone, will be a third mode.
 
 mod assemble;
 mod calendar;
