@@ -3,10 +3,10 @@ PROGRAMS := -p domicile -p domicile-agent -p domicile-router -p domicile-writer 
 CLUSTER  := .ci/tools postgres etcd --
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo up down status test unit system chaos lint fmt bench rtp
+.PHONY: help build release demo up down status test unit system chaos crash-points lint fmt bench rtp
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 build: ## the programs
 	cargo build $(PROGRAMS)
@@ -37,6 +37,10 @@ system: build ## tests on real clusters
 chaos: build ## faults on a running system, judged from outside (8 minutes)
 	cargo build -p domicile-chaos
 	$(CLUSTER) target/debug/domicile-chaos suite smoke
+
+crash-points: build ## every plan killed before and after each step, on real processes (over an hour; goes on where it was)
+	cargo build -p domicile-chaos
+	$(CLUSTER) target/debug/domicile-chaos crash-points
 
 lint: ## format, lints, architecture, licences, documentation
 	.ci/tools deny -- .ci/lint

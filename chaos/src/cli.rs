@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use domicile_chaos::crash::Share;
 use domicile_chaos::suite::Options;
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run every experiment of a suite
     Suite(SuiteArgs),
+    /// Kill the command of every plan before and after each of its steps, go on with it, and judge
+    CrashPoints(CrashArgs),
     /// Judge recorded runs again and write their page
     Report {
         /// The folder that `run` or `suite` wrote
@@ -58,6 +61,28 @@ pub(crate) struct SuiteArgs {
     pub(crate) suite: String,
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[derive(Args)]
+pub(crate) struct CrashArgs {
+    /// Every N-th point, beginning at the one that K chooses; another K, such as of a commit, chooses others
+    #[arg(long, value_name = "K/N", default_value = "0/1")]
+    pub(crate) share: Share,
+    /// No further point begins after this many seconds; the rest is not reached
+    #[arg(long, value_name = "S", default_value_t = 14_400)]
+    within_s: u64,
+    /// A topology with manual failover that is up already; it stays up [default: one is brought up and deleted after it]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Where the report and the histories are; what it says has passed is not tried again
+    #[arg(long, value_name = "DIR", default_value = "target/chaos/crash-points")]
+    out: PathBuf,
+}
+
+impl CrashArgs {
+    pub(crate) fn into_options(self) -> Options {
+        Options { seed: 1, state: self.state, out: self.out, within_s: self.within_s }
+    }
 }
 
 #[derive(Args)]

@@ -3,6 +3,7 @@
 //! Invariants: nothing of a server is linked, so that a server's mistake cannot be repeated by its judge (the verdict
 //! is `domicile-oracles`'); a fault whose injection was not seen to have happened makes the run NOT RUN, never passed.
 
+pub mod crash;
 pub mod database;
 pub mod digest;
 pub mod doctor;
@@ -19,7 +20,9 @@ pub mod report;
 pub mod run;
 pub mod seed;
 pub mod stage;
+pub mod stop;
 pub mod suite;
 pub mod system;
 pub mod term;
 pub mod watch;
+pub mod whole;

@@ -9,7 +9,7 @@ use domicile_chaos::experiment::Experiment;
 use domicile_chaos::namespaces::{self, ROUTER};
 use domicile_chaos::report::Word;
 use domicile_chaos::term::say;
-use domicile_chaos::{doctor, suite};
+use domicile_chaos::{crash, doctor, suite};
 use std::process::ExitCode;
 
 /// The command line, or a file it names, is wrong.
@@ -60,6 +60,10 @@ fn run(cli: Cli) -> Result<Word> {
                 let mut experiments = Experiment::shipped()?;
                 experiments.retain(|experiment| experiment.suites.contains(&args.suite));
                 suite::run(&args.suite, experiments, &args.place.into_options()).await
+            }
+            Command::CrashPoints(args) => {
+                let share = args.share;
+                Ok(crash::run(&args.into_options(), share).await?.word())
             }
             Command::Report { folder } => suite::report(&folder),
             Command::Check { history, observations } => suite::check(&history, &observations),

@@ -3,18 +3,18 @@
 use crate::report::{Ending, Report, Word};
 use std::fmt::Write as _;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}\
+pub(crate) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}td,th{text-align:left;padding:.3rem .7rem;\
 border-bottom:1px solid #d8dee4;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}\
 .passed{color:#1a7f37}.failed{color:#b3261e;font-weight:600}.not-run{color:#9a6700;font-weight:600}\
 h2{margin-top:2.5rem}code{font-size:.9em}@media(prefers-color-scheme:dark){body{background:#0d1117;color:#e6edf3}\
 td,th{border-color:#30363d}.passed{color:#3fb950}.failed{color:#ff7b72}.not-run{color:#d29922}}";
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn class(word: Word) -> &'static str {
+pub(crate) fn class(word: Word) -> &'static str {
     match word {
         Word::Passed => "passed",
         Word::NotRun => "not-run",

@@ -9,13 +9,14 @@ use crate::load::Load;
 use crate::observe::{LogPositions, observe};
 use crate::recorder::Recorder;
 use crate::report::{Ending, Event, Report, Versions};
+use crate::stop::{Done, Stop, failed, not_run};
 use crate::system::{System, UNKNOWN_COMMAND, said};
 use crate::term::say;
+use crate::whole::whole;
 use crate::{database, watch};
 use anyhow::{Context, Result, anyhow};
 use domicile_oracles::history::Mark;
 use domicile_oracles::judge;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
@@ -28,29 +29,9 @@ const WARM_WITHIN: Duration = Duration::from_mins(1);
 const IN_FLIGHT_WITHIN: Duration = Duration::from_secs(3);
 /// How long the system may take to be whole again after everything was healed.
 const WHOLE_WITHIN: Duration = Duration::from_secs(90);
-/// Pause between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a run ended that a person interrupted.
 pub const INTERRUPTED: &str = "interrupted";
-
-/// Why the steps ended before their end.
-enum Stop {
-    /// It could not be carried out.
-    NotRun(anyhow::Error),
-    /// The system did not do what it has to.
-    Failed(anyhow::Error),
-}
-
-type Done<T = ()> = Result<T, Stop>;
-
-fn not_run(error: anyhow::Error) -> Stop {
-    Stop::NotRun(error)
-}
-
-fn failed(error: anyhow::Error) -> Stop {
-    Stop::Failed(error)
-}
 
 /// A command that has been given.
 struct Aside {
@@ -107,7 +88,7 @@ pub async fn run(
             let healed = run.heal().await.err();
             let mut stop = stop.or(healed);
             if stop.is_none() {
-                stop = run.whole(WHOLE_WITHIN).await.err();
+                stop = whole(system, WHOLE_WITHIN).await.err();
             }
             report.shed = load.shed();
             let finished = load.finish().await.context("the load").map_err(not_run).err();
@@ -177,9 +158,7 @@ impl Run<'_> {
                 WARM_WITHIN.as_secs()
             ));
         }
-        self.whole(WARM_WITHIN).await.map_err(|stop| match stop {
-            Stop::NotRun(error) | Stop::Failed(error) => error,
-        })?;
+        whole(self.system, WARM_WITHIN).await.map_err(Stop::into_error)?;
         let writer = self.system.record()?.writer_node;
         let sync = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'";
         let synchronous = database::number(self.system, &writer, sync).await?;
@@ -247,7 +226,7 @@ impl Run<'_> {
                 self.reached(epoch > self.epoch_before, "a new epoch answers", begun)
             }
             Step::Redundant { within_ms } => {
-                self.whole(Duration::from_millis(*within_ms)).await?;
+                whole(self.system, Duration::from_millis(*within_ms)).await?;
                 self.recorder.mark(Mark::Redundant, "every copy is there").map_err(not_run)?;
                 self.note("every copy is there, a standby may be promoted", begun, "");
                 Ok(())
@@ -311,27 +290,5 @@ impl Run<'_> {
             self.note("healed", begun, &what);
         }
         Ok(())
-    }
-
-    /// Waits until the system says of itself that nothing is wrong, and a standby may be promoted.
-    async fn whole(&self, within: Duration) -> Done {
-        let begun = Instant::now();
-        loop {
-            let status = self.system.status().await.map_err(failed)?;
-            let at = |pointer: &str| status.pointer(pointer).cloned().unwrap_or_default();
-            let whole = at("/healthy") == true && at("/record/promotable") == true;
-            if whole && at("/record/durability") == "two" && at("/record/writes") == "open" {
-                return Ok(());
-            }
-            if begun.elapsed() >= within {
-                let problems: BTreeSet<String> = at("/problems")
-                    .as_array()
-                    .map(|all| all.iter().map(ToString::to_string).collect())
-                    .unwrap_or_default();
-                let seconds = within.as_secs();
-                return Err(failed(anyhow!("not whole within {seconds} s: {problems:?}")));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 }

@@ -27,15 +27,17 @@ pub struct Options {
 }
 
 /// The system that is up now.
-struct Current {
+pub(crate) struct Current {
     stage: Stage,
-    system: System,
+    /// It.
+    pub(crate) system: System,
     /// Whether it was brought up here, and is ours to end.
-    ours: bool,
+    pub(crate) ours: bool,
 }
 
 impl Current {
-    async fn end(self, keep: bool) -> Result<()> {
+    /// Ends it if it is ours; its folder may be kept.
+    pub(crate) async fn end(self, keep: bool) -> Result<()> {
         if !self.ours {
             return Ok(());
         }
@@ -121,7 +123,8 @@ async fn one(
     report
 }
 
-async fn set(stage: Stage, number: usize, options: &Options) -> Result<Current> {
+/// The system that was named, or a new one.
+pub(crate) async fn set(stage: Stage, number: usize, options: &Options) -> Result<Current> {
     let programs = Programs::find()?;
     if let Some(folder) = &options.state {
         let system = System::open(programs, folder)?;

@@ -19,6 +19,8 @@ use tokio::process::Command;
 
 /// How long any command of the CLI may take.
 const COMMAND_WITHIN: Duration = Duration::from_mins(3);
+/// Names the step and the side of it at which the CLI aborts.
+const CRASH_POINT_VARIABLE: &str = "DOMICILE_CRASH_POINT";
 /// Exit code of the CLI when it does not know a command.
 pub const UNKNOWN_COMMAND: i32 = 64;
 
@@ -93,7 +95,7 @@ impl System {
         let given = state.join("given.toml");
         std::fs::write(&given, document).context("cannot write the topology")?;
         let up = [OsStr::new("up"), OsStr::new("--topology"), given.as_os_str()];
-        let output = command(&programs, state, None, &up).await?;
+        let output = command(&programs, state, None, &up, None).await?;
         if !output.status.success() {
             bail!("`domicile up` failed:\n{}", said(&output));
         }
@@ -128,7 +130,7 @@ impl System {
             for node in nodes {
                 let up = ["up", "--only", &node, "--topology"].map(OsStr::new);
                 let up = [&up[..], &[given.as_os_str()]].concat();
-                let output = command(&programs, state, Some(host), &up).await?;
+                let output = command(&programs, state, Some(host), &up, None).await?;
                 if !output.status.success() {
                     bail!("`domicile up --only {node}` failed:\n{}", said(&output));
                 }
@@ -149,21 +151,27 @@ impl System {
     /// Ends it and deletes its folder.
     pub async fn down(&self) -> Result<()> {
         let purge = [OsStr::new("down"), OsStr::new("--purge")];
-        let output = command(&self.programs, &self.state, None, &purge).await?;
+        let output = command(&self.programs, &self.state, None, &purge, None).await?;
         if output.status.success() { Ok(()) } else { bail!("`domicile down`: {}", said(&output)) }
     }
 
     /// Runs the CLI; whatever it says.
     pub async fn cli(&self, arguments: &[&str]) -> Result<Output> {
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        command(&self.programs, &self.state, None, &arguments).await
+        command(&self.programs, &self.state, None, &arguments, None).await
     }
 
     /// `domicile start`, on the node's own host.
     pub async fn start(&self, node: &str) -> Result<Output> {
         let start = ["start", node].map(OsStr::new);
         let own = node.split('/').next().unwrap_or(node);
-        command(&self.programs, &self.state, self.host_of(own), &start).await
+        command(&self.programs, &self.state, self.host_of(own), &start, None).await
+    }
+
+    /// Runs the CLI, which is to die at a step of its plan: `4:after`.
+    pub async fn cli_dying_at(&self, arguments: &[&str], place: &str) -> Result<Output> {
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        command(&self.programs, &self.state, None, &arguments, Some(place)).await
     }
 
     /// Runs the CLI, which must succeed.
@@ -289,10 +297,14 @@ async fn command(
     state: &Path,
     host: Option<&str>,
     arguments: &[&OsStr],
+    dies_at: Option<&str>,
 ) -> Result<Output> {
     let mut command = on(host, programs.domicile.as_os_str());
     command.args(arguments).env("DOMICILE_STATE", state).kill_on_drop(true);
     command.env("DOMICILE_PG_BIN", &programs.postgres_bin);
+    if let Some(place) = dies_at {
+        command.env(CRASH_POINT_VARIABLE, place);
+    }
     let shown = arguments.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ");
     match tokio::time::timeout(COMMAND_WITHIN, command.output()).await {
         Ok(output) => output.with_context(|| format!("cannot run `domicile {shown}`")),

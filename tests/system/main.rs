@@ -4,6 +4,7 @@
 
 mod automatic;
 mod chaos;
+mod crash_points;
 mod demo;
 mod faults;
 mod moves;
