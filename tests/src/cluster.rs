@@ -144,9 +144,10 @@ impl Cluster {
         writers.first().expect("a writer").endpoint.to_string()
     }
 
-    /// `domicile status --json`.
+    /// `domicile status --json`, healthy or not.
     pub fn status(&self) -> Value {
-        serde_json::from_str(&self.cli(&["status", "--json"])).expect("JSON")
+        let output = self.try_cli(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
     }
 
     /// Waits until a node's admin listener says ready.

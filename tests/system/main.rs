@@ -7,6 +7,7 @@ mod chaos;
 mod crash_points;
 mod demo;
 mod faults;
+mod loss;
 mod moves;
 mod path;
 mod refusals;

@@ -16,7 +16,7 @@ use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, OperatorId};
 use domicile_execute::LOOK_TIMEOUT_MS;
 use domicile_topology::Topology;
 use domicile_topology::agent_api::{OrphanRound, OrphansAnswer, paths};
-use domicile_topology::observed::NodeStatus;
+use domicile_topology::observed::{NodeStatus, PostgresState};
 use domicile_topology::record::{Beginning, Record};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -121,6 +121,14 @@ fn state(
             );
         }
     }
+    for (node, status) in statuses {
+        let is_former = topology.ledger(node).is_some() && *node != record.writer_node;
+        let back = status.as_ref().is_ok_and(|s| s.postgres.state == PostgresState::Standby);
+        if is_former && !back {
+            let not_back = || "it has not returned as a standby".to_owned();
+            silent.entry(node.clone()).or_insert_with(not_back);
+        }
+    }
     let lost: Vec<OrphanRound> = lost.into_values().collect();
     Statement {
         cluster: topology.cluster.clone(),
@@ -217,7 +225,9 @@ impl Statement {
             )
         }));
         parts.extend(
-            self.silent.iter().map(|(node, error)| format!("? {node} does not answer: {error}")),
+            self.silent
+                .iter()
+                .map(|(node, error)| format!("? {node}, what it holds is not known: {error}")),
         );
         parts.extend(self.files.iter().map(|kept| {
             format!(
