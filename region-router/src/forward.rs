@@ -17,7 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use domicile_core::{
-    epoch::Epoch,
+    epoch::{EPOCH_HEADER, Epoch},
     error::Code,
     ids::{Jurisdiction, RegionId},
 };
@@ -49,8 +49,6 @@ const REFUSAL_MAX_BYTES: usize = 64 * 1024;
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// How long an answer may still come from a region that no longer writes, milliseconds; then it is not waited for.
 const LATE_ANSWER_MS: u64 = 250;
-/// What a writer says its epoch in.
-const EPOCH: &str = "domicile-epoch";
 
 /// The refusals after which a writer has certainly not executed the request.
 const NOT_EXECUTED: [Code; 3] = [Code::NotWriter, Code::WriterDraining, Code::EpochFenced];
@@ -340,7 +338,7 @@ enum Attempt {
 
 /// Whether an answer says that it is of an epoch before this one.
 fn is_older(headers: &HeaderMap, epoch: Epoch) -> bool {
-    let said = headers.get(EPOCH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let said = headers.get(EPOCH_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
     said.is_some_and(|said| Epoch(said) < epoch)
 }
 

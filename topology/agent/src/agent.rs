@@ -175,6 +175,13 @@ impl Agent {
         }
     }
 
+    /// Whether this node is the ledger's primary and takes connections.
+    pub(crate) fn leads(&self) -> bool {
+        self.config.kind == NodeKind::Ledger
+            && self.role() == Role::Primary
+            && matches!(self.postmaster.presence(), Presence::Up(_))
+    }
+
     /// Starts Postgres, or adopts the running one, if the control record permits. Call with the turn held.
     pub(crate) async fn start_permitted(&self) -> Result<bool, Error> {
         let memory = self.memory();

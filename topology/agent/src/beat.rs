@@ -7,14 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_topology::agent_api::Role;
-use domicile_topology::observed::NodeKind;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::agent::Agent;
 use crate::database::Session;
 use crate::error::Error;
-use crate::postmaster::Presence;
 use crate::settings::MAINTENANCE_DATABASE;
 
 /// Time between beats: silence is judged after a few of them.
@@ -31,8 +28,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     let mut session = None;
     loop {
         tick.tick().await;
-        let leads = agent.config.kind == NodeKind::Ledger && agent.role() == Role::Primary;
-        if !leads || !matches!(agent.postmaster.presence(), Presence::Up(_)) {
+        if !agent.leads() {
             session = None;
             continue;
         }

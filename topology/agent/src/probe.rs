@@ -8,14 +8,12 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use domicile_topology::agent_api::Role;
-use domicile_topology::observed::{NodeKind, Probe};
+use domicile_topology::observed::Probe;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::agent::Agent;
 use crate::database::Session;
 use crate::error::Error;
-use crate::postmaster::Presence;
 use crate::settings::DATABASE;
 
 /// Time between probes.
@@ -44,8 +42,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     let mut session = None;
     loop {
         tick.tick().await;
-        let leads = agent.config.kind == NodeKind::Ledger && agent.role() == Role::Primary;
-        if !leads || !matches!(agent.postmaster.presence(), Presence::Up(_)) {
+        if !agent.leads() {
             session = None;
             agent.note_probe(None);
             continue;

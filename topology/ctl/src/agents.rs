@@ -3,9 +3,8 @@
 //! How an operation is asked for, and asked for again, is the executor's: `domicile-execute`.
 
 use crate::layout::Layout;
-use crate::wait::chain;
 use anyhow::{Context, Result, anyhow};
-use domicile_execute::AgentCalls;
+use domicile_execute::{AgentCalls, chain};
 use domicile_service::client::{ClientError, ClientLimits, HttpClient};
 use domicile_service::config::TlsFiles;
 use domicile_service::tls::ClientTls;

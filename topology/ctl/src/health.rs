@@ -1,10 +1,10 @@
 //! Whether a process is ready, in its own words.
 
 use crate::unit::Unit;
-use crate::wait::{self, Look, chain};
+use crate::wait::{self, Look};
 use anyhow::Result;
 use bytes::Bytes;
-use domicile_execute::LOOK_TIMEOUT_MS;
+use domicile_execute::{LOOK_TIMEOUT_MS, chain};
 use domicile_service::client::HttpClient;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,12 +1,12 @@
 //! HTTP as somebody outside has it: no client certificate, the routers' addresses, patience with `Retry-After`.
 
 use crate::layout::Layout;
-use crate::wait::chain;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use domicile_core::error::Code;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::note::VerifierKey;
+use domicile_execute::chain;
 use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::problem::RemoteProblem;
 use domicile_service::tls::ClientTls;

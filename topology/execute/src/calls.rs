@@ -111,7 +111,7 @@ impl From<ClientError> for WorldError {
 }
 
 /// An error with its causes on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

@@ -25,7 +25,7 @@ mod supersede;
 mod world;
 
 pub use abandoned::abandoned;
-pub use calls::{AgentCalls, LOOK_TIMEOUT_MS};
+pub use calls::{AgentCalls, LOOK_TIMEOUT_MS, chain};
 pub use crash::CRASH_POINT_VARIABLE;
 pub use entry::{Entry, Happened, History, Learnt, Outcome};
 pub use error::{ExecuteError, StepError};

@@ -6,7 +6,6 @@
 use super::report::{Held, LogEvidence};
 use crate::agents::Agents;
 use crate::outside::pinned;
-use crate::wait::chain;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use domicile_core::base64;
@@ -15,7 +14,7 @@ use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use domicile_core::log::Hash;
 use domicile_core::log::proof::verify_consistency;
 use domicile_core::note::VerifierKey;
-use domicile_execute::LOOK_TIMEOUT_MS;
+use domicile_execute::{LOOK_TIMEOUT_MS, chain};
 use domicile_service::client::HttpClient;
 use domicile_topology::Topology;
 use domicile_topology::address::ServiceUrl;

@@ -6,12 +6,11 @@ use crate::layout::Layout;
 use crate::secrets;
 use crate::term;
 use crate::up::Cluster;
-use crate::wait::chain;
 use anyhow::{Result, anyhow};
 use domicile_control::{ControlClient, Plans};
 use domicile_core::hex;
 use domicile_execute::{
-    EtcdJournal, ExecuteError, Executor, Finished, LiveWorld, Progress, World, observe,
+    EtcdJournal, ExecuteError, Executor, Finished, LiveWorld, Progress, World, chain, observe,
 };
 use domicile_topology::Topology;
 use domicile_topology::member::JoinId;

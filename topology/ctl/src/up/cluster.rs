@@ -2,9 +2,10 @@
 
 use crate::agents;
 use crate::layout::Layout;
-use crate::wait::{self, Look, chain};
+use crate::wait::{self, Look};
 use anyhow::{Context, Result, anyhow};
 use domicile_control::{ControlClient, ControlConfig, Published, TlsPaths};
+use domicile_execute::chain;
 use domicile_topology::Topology;
 use domicile_topology::record::Record;
 use std::time::Duration;

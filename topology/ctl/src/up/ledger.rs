@@ -8,9 +8,10 @@ use super::cluster::Cluster;
 use crate::agents::Agents;
 use crate::migrate;
 use crate::term::Steps;
-use crate::wait::{self, Look, chain};
+use crate::wait::{self, Look};
 use anyhow::{Context, Result};
 use domicile_core::ids::NodeId;
+use domicile_execute::chain;
 use domicile_topology::Topology;
 use domicile_topology::address::ServiceUrl;
 use domicile_topology::agent_api::{
