@@ -26,3 +26,4 @@ pub mod seal;
 pub mod seed;
 pub mod tlog_proof;
 pub mod verify;
+pub mod wallet;

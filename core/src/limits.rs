@@ -58,3 +58,8 @@ pub const MASTER_KEY_ID_MAX_BYTES: usize = 64;
 pub const MASTER_KEYS_MAX: usize = 16;
 /// Longest secret that is sealed, bytes.
 pub const SEALED_PLAINTEXT_MAX_BYTES: usize = 64 * 1024;
+
+/// Longest answer of an operator's wallet that is read, bytes.
+pub const WALLET_ANSWER_MAX_BYTES: usize = 16 * 1024;
+/// Longest line of an operator's settlement file, bytes.
+pub const SETTLEMENT_LINE_MAX_BYTES: usize = 512;
