@@ -20,3 +20,4 @@ pub mod operator;
 pub mod player;
 pub mod raw;
 pub mod topology;
+pub mod wallet;

@@ -72,6 +72,9 @@ impl Applied {
     /// Counts and passes on what is now durable.
     fn tell(&self, engine: &Engine) {
         engine.wake(&self.leaves_for);
+        if self.entered.is_some_and(RoundState::is_terminal) {
+            engine.money.wake();
+        }
         if let Some(state) = self.entered {
             meters::transition("round", state);
         }

@@ -45,6 +45,9 @@ pub struct Config {
     pub postgres: PostgresSection,
     /// Key files.
     pub keys: KeyFiles,
+    /// Operators' wallets.
+    #[serde(default)]
+    pub wallets: WalletsSection,
     /// What clients may hold open.
     #[serde(default)]
     pub limits: ListenerLimits,
@@ -67,6 +70,15 @@ pub struct KeyFiles {
     pub receipt_key_file: PathBuf,
     /// The folder with one `log-<jurisdiction>.key` per log.
     pub log_keys_dir: PathBuf,
+}
+
+/// `[wallets]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletsSection {
+    /// Authorities of the wallets' certificates (PEM), relative to the configuration file; the cluster's own
+    /// authority where it is not given.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Why the writer cannot start.
@@ -128,6 +140,12 @@ impl Config {
             statement_timeout_ms: limits::STATEMENT_MS,
         };
         Ok(PoolConfig { connect, size: postgres.pool_size })
+    }
+
+    /// The authorities of the wallets' certificates.
+    pub fn wallet_authorities(&self, folder: &Path) -> PathBuf {
+        let own = || self.tls.under(folder).ca;
+        self.wallets.ca_file.as_ref().map_or_else(own, |file| folder.join(file))
     }
 
     /// The control plane's client.

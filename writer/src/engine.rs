@@ -17,6 +17,7 @@ use crate::meters::Meters;
 use crate::pending::{CommitLook, CommitLooker};
 use crate::play;
 use crate::session::Viewer;
+use crate::wallet::{Book, Money};
 use domicile_control::Known;
 use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
@@ -47,6 +48,8 @@ pub struct EngineParts {
     pub clock: Arc<dyn Clock>,
     /// Ids and randomness.
     pub ids: IdSource,
+    /// Operators' wallets.
+    pub wallets: Arc<Book>,
     /// The topology as last known.
     pub topology: watch::Receiver<Option<Known<Topology>>>,
 }
@@ -79,6 +82,8 @@ pub struct Engine {
     pub requests: Gates<(String, String)>,
     /// Plays.
     pub plays: play::Lanes,
+    /// Operators' wallets.
+    pub money: Money,
     /// Bets of shared rounds.
     pub bets: bet::Lanes,
     /// Sessions for requests that are transactions of their own.
@@ -102,12 +107,14 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Starts the lanes.
     pub fn start(parts: EngineParts) -> Self {
-        let EngineParts { cluster, region, tenure, pool, log, keys, clock, ids, topology } = parts;
+        let EngineParts { cluster, region, tenure, pool, log, keys, clock, ids, wallets, topology } =
+            parts;
         let epoch = tenure.epoch;
         let hands = Hands::new(pool.clone());
         Self {
             plays: play::Lanes::start(&pool, epoch),
             bets: bet::Lanes::start(&pool, epoch),
+            money: Money::start(wallets, &pool, epoch),
             views: Lane::start(Viewer { pool: pool.clone() }),
             fences: Lane::start(Fence { pool: pool.clone() }),
             commits: Lane::start(CommitLooker { pool: pool.clone() }),
@@ -186,11 +193,17 @@ impl Engine {
         jurisdiction: &Jurisdiction,
         subject: Uuid,
     ) -> Result<Covered, Failure> {
+        let covered = self.unless_closing(self.covered(jurisdiction, subject)).await;
+        covered.unwrap_or(Err(Failure::new(Code::WriterDraining)))
+    }
+
+    /// Waits for what a transaction need not end; `None` when the engine closes first.
+    pub async fn unless_closing<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         let mut closing = self.closing.subscribe();
         tokio::select! {
-            covered = self.covered(jurisdiction, subject) => covered,
+            value = wait => Some(value),
             // The sender lives in `self`, so this is the engine's closing and nothing else.
-            _closed = closing.wait_for(|closing| *closing) => Err(Failure::new(Code::WriterDraining)),
+            _closed = closing.wait_for(|closing| *closing) => None,
         }
     }
 

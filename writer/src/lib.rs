@@ -2,13 +2,13 @@
 //!
 //! A request passes `http` (limits, identity) into a flow – `play`, `bet`, `round`, `session` – that looks at
 //! the ledger, prepares and writes. Concurrent plays and bets share transactions (`lane`); operators'
-//! requests are transactions of their own (`change`). The log's writing side is `log`; `lifecycle` ties all
-//! of it to the control record's epoch.
+//! requests are transactions of their own (`change`). Stakes and wins go to and from operators' wallets
+//! (`wallet`). The log's writing side is `log`; `lifecycle` ties all of it to the control record's epoch.
 //!
 //! Invariants: a success answer is built from a `Durable` commit (`answer`); every write reads the epoch
 //! (`ledger`); one effect per key (`ledger::requests`); a seed is revealed only by the transaction after which
 //! nothing can be bet under it.
-//! Deliberately absent: operators' wallets (`ledger::wagers` is where they join).
+//! Deliberately absent: what wallets' answers mean (`domicile_core::wallet`).
 
 pub mod answer;
 pub mod change;
@@ -39,3 +39,4 @@ pub mod play;
 pub mod player;
 pub mod round;
 pub mod session;
+pub mod wallet;

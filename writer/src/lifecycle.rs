@@ -14,6 +14,7 @@ use crate::limits;
 use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
 use crate::service::Service;
 use crate::sweep;
+use crate::wallet::{self, Book};
 use domicile_control::Watch;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
@@ -26,6 +27,7 @@ use domicile_service::health::Check;
 use domicile_service::ids::IdSource;
 use domicile_service::tasks;
 use domicile_service::telemetry;
+use domicile_service::tls::ClientTls;
 use domicile_service::token::{TokenAlgorithm, TokenKeys};
 use domicile_topology::agent_api::subscription_name;
 use domicile_topology::record::{Beginning, Record, Writes};
@@ -51,6 +53,8 @@ pub struct Lifecycle {
     pub ids: IdSource,
     /// Asks readers.
     pub client: HttpClient,
+    /// Asks operators' wallets.
+    pub wallet_tls: Arc<ClientTls>,
     /// The control record.
     pub record: Watch<Record>,
     /// What the record and the lease let this writer say.
@@ -184,6 +188,7 @@ impl Lifecycle {
         match self.open(&term).await {
             Ok(running) => {
                 tasks::spawn("sweep", sweep::run(Arc::downgrade(&running.engine)));
+                tasks::spawn("wallets", wallet::worker::run(Arc::downgrade(&running.engine)));
                 self.service.serve(Arc::clone(&running.engine));
                 self.check.fail(format!("epoch {}: the logs are starting", term.epoch));
                 Some(running)
@@ -210,7 +215,11 @@ impl Lifecycle {
         let (schema, open) =
             tokio::try_join!(schema_version(&session), ledger::latest_epoch(&session))
                 .map_err(chain)?;
-        drop(session);
+        let book = Book::new(
+            Arc::clone(&self.keys),
+            Arc::clone(&self.wallet_tls),
+            Arc::clone(&self.clock),
+        );
         if schema < Some(LEDGER_SCHEMA_VERSION) {
             return Err(format!(
                 "the ledger's schema is older than version {LEDGER_SCHEMA_VERSION}"
@@ -220,6 +229,8 @@ impl Lifecycle {
             let open = open.map_or_else(|| "none".to_owned(), |epoch| epoch.to_string());
             return Err(format!("epoch {} is not open in the ledger (latest: {open})", term.epoch));
         }
+        book.refresh(&session).await.map_err(|error| telemetry::chain(&error))?;
+        drop(session);
         let places = term.logs.iter().filter_map(|plan| self.place(plan)).collect();
         let terms = Terms {
             tenure: tenure.clone(),
@@ -239,6 +250,7 @@ impl Lifecycle {
             keys: Arc::clone(&self.keys),
             clock: Arc::clone(&self.clock),
             ids: self.ids.clone(),
+            wallets: Arc::new(book),
             topology: self.topology.receiver(),
         }));
         Ok(Running { term: term.clone(), engine, logs, pool, is_ready: false })

@@ -50,6 +50,22 @@ pub const COVERAGE_WAITERS_REQUESTS: usize = 1_024;
 pub const RACE_ATTEMPTS: usize = 4;
 /// Unused seeds at which the next chain is committed.
 pub const CHAIN_ROLLOVER_PLAYS: u32 = 64;
+/// Most wallets of operators.
+pub const WALLETS: usize = 1_024;
+/// Age at which the wallets are read again.
+pub const WALLETS_MAX_AGE: Duration = Duration::from_secs(1);
+/// Longest connect to a wallet, milliseconds.
+pub const WALLET_CONNECT_MS: u64 = 2_000;
+/// How long an unused connection to a wallet is kept, milliseconds.
+pub const WALLET_IDLE_MS: u64 = 60_000;
+/// Longest wait of a bet for a place at its operator's wallet.
+pub const WALLET_PLACE_WAIT: Duration = Duration::from_secs(1);
+/// How long beyond its deadline a call's transaction is left to whoever makes it: the commits before and after.
+pub const WALLET_LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// Pause between two looks for due transactions when nobody says that there are any.
+pub const WALLET_POLL: Duration = Duration::from_millis(250);
+/// Pause between two counts of what waits.
+pub const WALLET_SHOW_PAUSE: Duration = Duration::from_secs(5);
 /// Session lifetime when the operator names none, in seconds.
 pub const SESSION_DEFAULT_TTL_S: u64 = 1_800;
 /// Shortest session lifetime in seconds.

@@ -47,6 +47,8 @@ async fn main() -> anyhow::Result<()> {
     server_tls.watch();
     let client_tls = ClientTls::load(&files)?;
     client_tls.watch();
+    let wallet_tls = ClientTls::anonymous(&config.wallet_authorities(&folder))?;
+    wallet_tls.watch();
     let control = ControlClient::new(&config.control(&folder)?);
     let tokens = TokenVerifier::new(config.cluster.clone(), Arc::clone(&clock), TokenKeys::new());
     let service = Arc::new(Service::new(tokens, drain.clone()));
@@ -74,6 +76,7 @@ async fn main() -> anyhow::Result<()> {
         clock,
         ids,
         client: HttpClient::new(&client_tls, ClientLimits::default()),
+        wallet_tls,
         record,
         standing,
         topology: control.watch_topology(),

@@ -14,6 +14,7 @@ use crate::ledger::wagers::Wager;
 use crate::limits;
 use crate::order::{Ground, Order, SaltedRecord, covering_root};
 use crate::player::Player;
+use crate::wallet::stake::{self, Place, Stake};
 use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
 use domicile_core::games;
@@ -21,7 +22,7 @@ use domicile_core::ids::{BetId, RoundId};
 use domicile_postgres::Pool;
 use look::{Look, Looker, Seen};
 use serde::Serialize;
-use write::{PreparedBet, Writer};
+use write::{PreparedBet, Writer, Written};
 
 /// The lanes of bets.
 #[derive(Debug)]
@@ -59,7 +60,8 @@ pub async fn bet(
     engine.check_writable(&player.jurisdiction)?;
     let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
     let _session = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
-    let _round = engine.rounds.shared(&round).await.map_err(crowded)?;
+    let wallet = engine.money.line(&player.session.operator)?;
+    let (mut place, mut taken) = (Place::new(&engine.ids, Some(round)), None::<Stake>);
     for _ in 0..limits::RACE_ATTEMPTS {
         let look = Look::new(player, &request, round, order.checkpoint_size);
         let seen = engine.bets.looks.submit(look).await.map_err(JobError::unraced)?;
@@ -68,20 +70,38 @@ pub async fn bet(
             return engine.acknowledge(replay).await;
         }
         if let Err(refusal) = seen.check(player, &order) {
-            return engine.acknowledge(Err(refusal)).await;
+            return stake::refuse(engine, taken, refusal).await;
         }
         if order.checkpoint_size.is_none() {
             let covered = engine.covering(&player.jurisdiction, round.0).await?;
             order.checkpoint_size = Some(covered.size);
             continue;
         }
-        let prepared = match prepare(engine, player, &request, round, &order, &seen) {
+        let mut prepared = match prepare(engine, player, &request, place, &order, &seen) {
             Ok(prepared) => prepared,
-            Err(refusal) => return engine.acknowledge(Err(refusal)).await,
+            Err(refusal) => return stake::refuse(engine, taken, refusal).await,
         };
+        if let (Some(line), None) = (&wallet, &taken) {
+            match stake::take(engine, line, (player, &order), &request, place).await {
+                Ok(stake) => taken = Some(stake),
+                Err(answer) => return answer,
+            }
+        }
+        if let Some(stake) = taken.filter(|stake| stake.place != place) {
+            // An earlier request of this key has fixed the ids.
+            place = stake.place;
+            continue;
+        }
+        prepared.stake = taken.map(|stake| stake.taken);
+        // Not before: whoever changes the round must not wait for a wallet.
+        let _round = engine.rounds.shared(&round).await.map_err(crowded)?;
         match engine.bets.writes.submit(prepared).await {
-            Ok(acknowledged) => return Ok(acknowledged),
-            Err(JobError::Raced) => {}
+            Ok(Written::Placed(acknowledged)) => return Ok(acknowledged),
+            Ok(Written::Late) => {
+                return stake::refuse(engine, taken, Failure::new(Code::RoundState)).await;
+            }
+            // Perhaps it was the stake: the intent says.
+            Err(JobError::Raced) => taken = None,
             Err(JobError::Failed(failure)) => return Err(failure),
         }
     }
@@ -92,7 +112,7 @@ fn prepare(
     engine: &Engine,
     player: &Player,
     request: &RequestId,
-    round: RoundId,
+    place: Place,
     order: &Order,
     seen: &Seen,
 ) -> Result<PreparedBet, Failure> {
@@ -101,12 +121,13 @@ fn prepare(
         covering_root(seen.checkpoint.as_deref(), commit_index)?;
     let game = games::game(&player.session.game).ok_or(Failure::new(Code::GameUnknown))?;
     order.check(game, seen.params())?;
-    let bet = BetId(engine.ids.uuid_v7());
+    let Place { round, bet } = place;
     let ground = Ground { round, bet, checkpoint_size, checkpoint_root };
     let salted = SaltedRecord::new(player, order, ground, engine.ids.bytes());
     let receipt = salted.receipt(engine)?;
     let answer = BetAnswer { round, bet, receipt: &receipt, epoch: engine.epoch.0 };
     let reply = Reply::json(201, &answer)?;
     let request = NewRequest::new(request.clone(), &reply, &engine.keys)?;
-    Ok(PreparedBet { request, wager: Wager { salted, payout: None, receipt }, reply })
+    let wager = Wager { salted, payout: None, receipt };
+    Ok(PreparedBet { request, wager, stake: None, reply })
 }

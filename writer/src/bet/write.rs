@@ -1,13 +1,13 @@
 //! Many bets, one transaction: those whose round is still open are written, the others refused.
 
-use crate::answer::{Acknowledged, Failure, Reply, Verdict};
+use crate::answer::{Acknowledged, Reply, Verdict};
 use crate::lane::{BatchError, Executor};
 use crate::ledger::requests::NewRequest;
 use crate::ledger::wagers::Wager;
+use crate::ledger::wallet_jobs::{self, Taken};
 use crate::ledger::{WriteError, batch, requests, rounds, wagers};
 use crate::limits;
 use domicile_core::epoch::Epoch;
-use domicile_core::error::Code;
 use domicile_core::ids::RoundId;
 use domicile_postgres::{Pool, Tx};
 use std::collections::HashSet;
@@ -19,8 +19,19 @@ pub struct PreparedBet {
     pub request: NewRequest,
     /// The stake.
     pub wager: Wager,
+    /// The stake as its wallet took it, where the operator has one.
+    pub stake: Option<Taken>,
     /// The answer.
     pub reply: Reply,
+}
+
+/// What became of a bet.
+#[derive(Debug)]
+pub enum Written {
+    /// It stands.
+    Placed(Acknowledged<Verdict>),
+    /// Its round was no longer open; nothing was written.
+    Late,
 }
 
 impl PreparedBet {
@@ -40,7 +51,7 @@ pub struct Writer {
 
 impl Executor for Writer {
     type Job = PreparedBet;
-    type Done = Acknowledged<Verdict>;
+    type Done = Written;
     const NAME: &'static str = "bet";
     const WORKERS: usize = limits::WRITE_WORKERS;
 
@@ -50,14 +61,14 @@ impl Executor for Writer {
         let tx = session.begin().await.map_err(whole)?;
         let written = write(&tx, self.epoch, bets).await;
         let (durable, open) = batch::finish(tx, self.epoch, written).await?;
-        let verdict = |bet: &PreparedBet| {
+        let written = |bet: &PreparedBet| {
             if open.contains(&bet.round()) {
-                Ok(bet.reply.clone())
+                Written::Placed(Acknowledged::new(&durable, Ok(bet.reply.clone())))
             } else {
-                Err(Failure::new(Code::RoundState))
+                Written::Late
             }
         };
-        Ok(bets.iter().map(|bet| Acknowledged::new(&durable, verdict(bet))).collect())
+        Ok(bets.iter().map(written).collect())
     }
 }
 
@@ -75,10 +86,12 @@ async fn write(
     if accepted.is_empty() {
         return Ok(open);
     }
-    let (requests, wagers) = tokio::join!(
+    let stakes = accepted.iter().filter_map(|bet| bet.stake);
+    let (requests, wagers, taken) = tokio::join!(
         requests::record(tx, epoch, accepted.iter().map(|bet| &bet.request)),
         wagers::record(tx, epoch, accepted.iter().map(|bet| &bet.wager)),
+        wallet_jobs::take(tx, epoch, stakes),
     );
-    requests.and(wagers)?;
+    requests.and(wagers).and(taken)?;
     Ok(open)
 }

@@ -22,6 +22,8 @@ pub mod requests;
 pub mod rounds;
 pub mod sessions;
 pub mod wagers;
+pub mod wallet_jobs;
+pub mod wallets;
 
 /// Why rows were not written.
 #[derive(Debug, thiserror::Error)]

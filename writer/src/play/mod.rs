@@ -18,6 +18,7 @@ use crate::meters;
 use crate::order::Order;
 use crate::player::Player;
 use crate::round_state::RoundState;
+use crate::wallet::stake::{self, Place, Stake};
 use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
 use domicile_postgres::Pool;
@@ -51,6 +52,8 @@ pub async fn play(
     engine.check_writable(&player.jurisdiction)?;
     let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
     let _turn = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
+    let wallet = engine.money.line(&player.session.operator)?;
+    let (mut place, mut taken) = (Place::new(&engine.ids, None), None::<Stake>);
     for _ in 0..limits::RACE_ATTEMPTS {
         let look = Look::new(player, &request, order.checkpoint_size);
         let seen = engine.plays.looks.submit(look).await.map_err(JobError::unraced)?;
@@ -60,17 +63,30 @@ pub async fn play(
         }
         let chain = match seen.usable_chain(&order) {
             Ok(chain) => chain,
-            Err(refusal) => return engine.acknowledge(Err(refusal)).await,
+            Err(refusal) => return stake::refuse(engine, taken, refusal).await,
         };
         if order.checkpoint_size.is_none() {
             let covered = engine.covering(&player.jurisdiction, chain.id.0).await?;
             order.checkpoint_size = Some(covered.size);
             continue;
         }
-        let prepared = match prepare::prepare(engine, player, &request, &order, (chain, &seen)) {
+        let ground = (chain, &seen, place);
+        let mut prepared = match prepare::prepare(engine, player, &request, &order, ground) {
             Ok(prepared) => prepared,
-            Err(refusal) => return engine.acknowledge(Err(refusal)).await,
+            Err(refusal) => return stake::refuse(engine, taken, refusal).await,
         };
+        if let (Some(line), None) = (&wallet, &taken) {
+            match stake::take(engine, line, (player, &order), &request, place).await {
+                Ok(stake) => taken = Some(stake),
+                Err(answer) => return answer,
+            }
+        }
+        if let Some(stake) = taken.filter(|stake| stake.place != place) {
+            // An earlier request of this key has fixed the ids.
+            place = stake.place;
+            continue;
+        }
+        prepared.stake = taken.map(|stake| stake.taken);
         let (game, stake) = (player.session.game.clone(), order.stake);
         let payout = prepared.payout();
         match engine.plays.writes.submit(prepared).await {
@@ -78,9 +94,13 @@ pub async fn play(
                 engine.wake([&player.jurisdiction]);
                 meters::transition("play", RoundState::Settled);
                 engine.meters.settled(&game, stake, payout);
+                if taken.is_some() {
+                    engine.money.wake();
+                }
                 return Ok(acknowledged);
             }
-            Err(JobError::Raced) => {}
+            // Perhaps it was the stake: the intent says.
+            Err(JobError::Raced) => taken = None,
             Err(JobError::Failed(failure)) => return Err(failure),
         }
     }

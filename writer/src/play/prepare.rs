@@ -11,10 +11,12 @@ use crate::ledger::chains::{NewChain, Step};
 use crate::ledger::requests::{NewRequest, RequestId};
 use crate::ledger::rounds::RoundFacts;
 use crate::ledger::wagers::Wager;
+use crate::ledger::wallet_jobs::Taken;
 use crate::order::{Ground, Order, SaltedRecord, covering_root};
 use crate::pending::PendingLeaf;
 use crate::player::Player;
 use crate::round_state::RoundState;
+use crate::wallet::stake::Place;
 use domicile_core::error::Code;
 use domicile_core::games::{self, GameError};
 use domicile_core::ids::{BetId, GameCode, RoundId};
@@ -38,6 +40,8 @@ pub struct PreparedPlay {
     pub request: NewRequest,
     /// The play's leaf, and those of a chain that begins or ends with it.
     pub leaves: Vec<PendingLeaf>,
+    /// The stake as its wallet took it, where the operator has one.
+    pub stake: Option<Taken>,
     /// The next chain, where this play is the one that commits it.
     pub next_chain: Option<NewChain>,
     /// The answer.
@@ -110,12 +114,12 @@ pub fn prepare(
     player: &Player,
     request: &RequestId,
     order: &Order,
-    (chain, seen): (&OpenChain, &Seen),
+    (chain, seen, place): (&OpenChain, &Seen, Place),
 ) -> Result<PreparedPlay, Failure> {
     let commit_index = seen.commit_index.ok_or(Failure::new(Code::CommitmentNotPublished))?;
     let (checkpoint_size, checkpoint_root) =
         covering_root(seen.checkpoint.as_deref(), commit_index)?;
-    let (round, bet) = (RoundId(engine.ids.uuid_v7()), BetId(engine.ids.uuid_v7()));
+    let Place { round, bet } = place;
     let ground = Ground { round, bet, checkpoint_size, checkpoint_root };
     let salted = SaltedRecord::new(player, order, ground, engine.ids.bytes());
     let game_code = &player.session.game;
@@ -165,6 +169,7 @@ pub fn prepare(
         request: NewRequest::new(request.clone(), &reply, &engine.keys)?,
         wager: Wager { salted, payout: Some(roll.payout), receipt },
         leaves,
+        stake: None,
         next_chain,
         reply,
     })

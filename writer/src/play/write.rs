@@ -3,10 +3,12 @@
 use super::prepare::PreparedPlay;
 use crate::answer::{Acknowledged, Verdict};
 use crate::lane::{BatchError, Executor};
+use crate::ledger::wallet_jobs::{self, Follow};
 use crate::ledger::{WriteError, batch, chains, requests, rounds, wagers};
 use crate::limits;
 use crate::pending::{self, PendingLeaf};
 use domicile_core::epoch::Epoch;
+use domicile_core::money::Micro;
 use domicile_postgres::{Pool, Tx};
 
 /// Writes batches of plays.
@@ -38,13 +40,20 @@ impl Executor for Writer {
 /// The statements go out together and all are awaited, so that the transaction can be ended either way.
 async fn write(tx: &Tx<'_>, epoch: Epoch, plays: &[PreparedPlay]) -> Result<(), WriteError> {
     let leaves: Vec<PendingLeaf> = plays.iter().flat_map(|play| play.leaves.clone()).collect();
-    let (advanced, requests, rounds, wagers, next, enqueued) = tokio::join!(
+    let stakes = plays.iter().filter_map(|play| play.stake);
+    let wins = plays.iter().filter_map(|play| {
+        let won = play.payout() > Micro::ZERO;
+        play.stake.filter(|_| won).map(|stake| Follow::Win(stake.id, play.payout()))
+    });
+    let (advanced, requests, rounds, wagers, next, enqueued, taken, won) = tokio::join!(
         chains::advance(tx, epoch, plays.iter().map(|play| &play.step)),
         requests::record(tx, epoch, plays.iter().map(|play| &play.request)),
         rounds::insert(tx, epoch, plays.iter().map(|play| &play.round)),
         wagers::record(tx, epoch, plays.iter().map(|play| &play.wager)),
         chains::insert(tx, epoch, plays.iter().filter_map(|play| play.next_chain.as_ref())),
         pending::enqueue(tx, epoch, &leaves),
+        wallet_jobs::take(tx, epoch, stakes),
+        wallet_jobs::follow(tx, epoch, wins),
     );
-    advanced.and(requests).and(rounds).and(wagers).and(next).and(enqueued)
+    advanced.and(requests).and(rounds).and(wagers).and(next).and(enqueued).and(taken).and(won)
 }

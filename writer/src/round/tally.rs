@@ -6,6 +6,7 @@ use crate::change::Halt;
 use crate::engine::Engine;
 use crate::ledger::rounds::RoundEngine;
 use crate::ledger::wagers::{self, PlacedBet};
+use crate::ledger::wallet_jobs::{self, Follow};
 use crate::limits;
 use domicile_core::ids::Jurisdiction;
 use domicile_core::leaf::JurisdictionBets;
@@ -13,6 +14,7 @@ use domicile_core::log::frontier::Frontier;
 use domicile_core::log::leaf_hash;
 use domicile_core::money::Micro;
 use domicile_postgres::Tx;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Counts a round's bets, jurisdiction by jurisdiction.
@@ -45,7 +47,7 @@ pub(super) struct Totals {
 }
 
 /// Credits every bet of a round with what `payout_of` says; where the round is voided the stake goes back, which is no
-/// turnover.
+/// turnover. Wallets that took stakes are told the same.
 pub(super) async fn pay(
     engine: &Engine,
     tx: &Tx<'_>,
@@ -70,9 +72,30 @@ pub(super) async fn pay(
                 payouts.push((bet.id, payout));
             }
             wagers::pay(tx, engine.epoch, jurisdiction, &payouts).await?;
+            settle_stakes(engine, tx, is_voided, &payouts).await?;
         }
     }
     Ok(totals)
+}
+
+/// Queues the wins or rollbacks of those bets whose stakes wallets took.
+async fn settle_stakes(
+    engine: &Engine,
+    tx: &Tx<'_>,
+    is_voided: bool,
+    payouts: &[(Uuid, Micro)],
+) -> Result<(), Halt> {
+    let owed = payouts.iter().filter(|(_, payout)| *payout > Micro::ZERO);
+    let owed: HashMap<Uuid, Micro> = owed.copied().collect();
+    let bets: Vec<_> = owed.keys().copied().collect();
+    let stakes = wallet_jobs::of_bets(tx, &bets).await?;
+    let follows = stakes.into_iter().filter_map(|(stake, bet)| {
+        if is_voided {
+            return Some(Follow::Rollback(stake));
+        }
+        owed.get(&bet).map(|payout| Follow::Win(stake, *payout))
+    });
+    Ok(wallet_jobs::follow(tx, engine.epoch, follows).await?)
 }
 
 /// A round's bets in one jurisdiction, in order of id.

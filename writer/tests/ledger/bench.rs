@@ -22,6 +22,7 @@ use domicile_service::health::Readiness;
 use domicile_service::ids::IdSource;
 use domicile_service::peer::{Peer, PeerIdentity, Role};
 use domicile_service::testing::TestCa;
+use domicile_service::tls::ClientTls;
 use domicile_service::token::{TokenAlgorithm, TokenKeys, TokenSigner, TokenVerifier};
 use domicile_topology::Topology;
 use domicile_topology::document::Durability;
@@ -35,6 +36,7 @@ use domicile_writer::log::{
     self, Holders, LogHandle, LogPlace, LogSettings, LogSigner, LogTasks, Terms,
 };
 use domicile_writer::service::Service;
+use domicile_writer::wallet::Book;
 use http_body_util::BodyExt;
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::{Value, json};
@@ -157,13 +159,19 @@ impl Bench {
         let (published, topology) = watch::channel(Some(topology));
         let master = MasterKey::new("m1", ids.bytes()).unwrap();
         let signer = TokenSigner::from_pem("s1", &pair.serialize_pem().into()).unwrap();
+        let secrets = Arc::new(Keys::new(vec![master], receipt, signer, ids.clone()));
         let engine = Arc::new(Engine::start(EngineParts {
             cluster: cluster.clone(),
             region: region(),
             tenure,
             pool,
             log,
-            keys: Arc::new(Keys::new(vec![master], receipt, signer, ids.clone())),
+            wallets: Arc::new(Book::new(
+                Arc::clone(&secrets),
+                ClientTls::anonymous(&ca.ca_file()).unwrap(),
+                clock.clone(),
+            )),
+            keys: secrets,
             clock: clock.clone(),
             ids,
             topology,
