@@ -117,6 +117,7 @@ codes! {
     StakeRefused, "stake-refused", Conflict, 409, "The operator's wallet refused the stake; nothing was bet.", "The detail names the wallet's reason; a new bet needs a new key.";
     StakeReturned, "stake-returned", Conflict, 409, "The operator's wallet did not confirm the stake, so it goes back; nothing was bet.", "Place a new bet with a new key.";
     WalletUnavailable, "wallet-unavailable", Unavailable, 503, "The operator's wallet does not answer at present; nothing was executed.", "Repeat the request with the same key after Retry-After.";
+    WalletJobState, "wallet-job-state", Conflict, 409, "The wallet transaction's state does not permit this.", "Show the transaction and act on its present state.";
     CommitmentMismatch, "commitment-mismatch", Conflict, 409, "The bet names another commitment than the current one.", "Read the session or round again and bet on its commitment.";
     CommitmentNotPublished, "commitment-not-published", Unavailable, 503, "No published checkpoint covers the commitment yet.", "Repeat the request after Retry-After.";
     CheckpointUnknown, "checkpoint-unknown", Conflict, 409, "The bet names a checkpoint this log has not published.", "Read the latest checkpoint and bet again.";

@@ -66,6 +66,12 @@ pub const WALLET_LEASE_MARGIN: Duration = Duration::from_secs(10);
 pub const WALLET_POLL: Duration = Duration::from_millis(250);
 /// Pause between two counts of what waits.
 pub const WALLET_SHOW_PAUSE: Duration = Duration::from_secs(5);
+/// Longest address of a wallet, bytes.
+pub const WALLET_URL_BYTES: usize = 2_048;
+/// Most wallet transactions in one listing.
+pub const WALLET_LIST_JOBS: i64 = 500;
+/// Longest reason a person gives for acting on a wallet transaction, characters.
+pub const WALLET_REASON_CHARS: usize = 512;
 /// Session lifetime when the operator names none, in seconds.
 pub const SESSION_DEFAULT_TTL_S: u64 = 1_800;
 /// Shortest session lifetime in seconds.

@@ -44,6 +44,8 @@ CREATE TABLE IF NOT EXISTS ledger.wallet_job (
     -- What the wallet said last.
     answer text COLLATE "C" CHECK (octet_length(answer) BETWEEN 1 AND 64),
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- Its age counts from here: a person who re-arms it starts anew.
+    armed_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
     CONSTRAINT wallet_job_refers CHECK ((call = 'bet') = (reference IS NULL)),
     CONSTRAINT wallet_job_request CHECK ((call = 'bet') = (body_hash IS NOT NULL)),
@@ -73,4 +75,4 @@ CREATE INDEX IF NOT EXISTS wallet_job_action_by_job ON ledger.wallet_job_action 
 GRANT SELECT, INSERT ON ledger.wallet, ledger.wallet_job, ledger.wallet_job_action TO domicile_writer;
 GRANT UPDATE (base_url, signing, key_id, key_sealed, duplicate, timeout_ms, concurrency, breaker_failures,
     breaker_pause_ms, retry_first_ms, retry_longest_ms, give_up_after_s, revision) ON ledger.wallet TO domicile_writer;
-GRANT UPDATE (state, attempts, due_at, answer, ended_at) ON ledger.wallet_job TO domicile_writer;
+GRANT UPDATE (state, attempts, due_at, answer, armed_at, ended_at) ON ledger.wallet_job TO domicile_writer;

@@ -110,13 +110,14 @@ impl Wallet {
 
 impl Drop for Wallet {
     fn drop(&mut self) {
-        self.drain.begin();
+        self.drain.begin("the wallet stops");
     }
 }
 
 impl Inner {
     fn fault(&self, call: &str) -> Fault {
-        let scripted = self.scripts.lock().expect("the scripts").get_mut(call).and_then(VecDeque::pop_front);
+        let scripted =
+            self.scripts.lock().expect("the scripts").get_mut(call).and_then(VecDeque::pop_front);
         let always = *self.always.lock().expect("the fault");
         let storm = || self.storm.lock().expect("the storm").as_mut().map(Storm::next);
         scripted.or(always).or_else(storm).unwrap_or(Fault::NONE)
@@ -154,7 +155,9 @@ async fn answer(
     if !inner.is_signed(&uri, &headers, &body) {
         return said("RS_ERROR_INVALID_SIGNATURE");
     }
-    let Ok(body) = serde_json::from_slice::<Value>(&body) else { return said("RS_ERROR_WRONG_SYNTAX") };
+    let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+        return said("RS_ERROR_WRONG_SYNTAX");
+    };
     inner.calls.lock().expect("the calls").push((call.clone(), body.clone()));
     let fault = inner.fault(&call);
     tokio::time::sleep(fault.before).await;

@@ -4,6 +4,7 @@
 //! duplicate; a rollback of a bet that never came leaves a tombstone that refuses it when it comes. What no
 //! ledger may ever ask for – paying a bet twice, refunding a winner – is carried out and noted as a violation.
 
+use domicile_core::wallet::reconcile::Totals;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,17 +52,6 @@ enum Line {
     Tombstone { bet: String, by: Entry },
 }
 
-/// Sums over the transactions that moved money.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sums {
-    /// Stakes taken.
-    pub bets_micro: u64,
-    /// Wins paid.
-    pub wins_micro: u64,
-    /// Stakes given back.
-    pub rollbacks_micro: u64,
-}
-
 /// The store.
 #[derive(Debug)]
 pub struct Store {
@@ -71,7 +61,7 @@ pub struct Store {
     /// By bet: the transactions that paid it or gave it back.
     ends: BTreeMap<String, Vec<String>>,
     balances: BTreeMap<String, i128>,
-    sums: Sums,
+    sums: Totals,
     violations: Vec<String>,
 }
 
@@ -85,7 +75,7 @@ impl Store {
             tombstones: BTreeSet::new(),
             ends: BTreeMap::new(),
             balances: BTreeMap::new(),
-            sums: Sums::default(),
+            sums: Totals::default(),
             violations: Vec::new(),
         };
         let read = BufReader::new(File::open(path).expect("the wallet's journal"));
@@ -196,8 +186,8 @@ impl Store {
         self.balances.clone()
     }
 
-    /// Sums.
-    pub const fn sums(&self) -> Sums {
+    /// Totals.
+    pub const fn sums(&self) -> Totals {
         self.sums
     }
 

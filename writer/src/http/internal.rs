@@ -2,7 +2,7 @@
 //!
 //! A credential's secret is drawn here, stored sealed and told once.
 
-use super::{Found, Incoming, Operation, parse};
+use super::{Found, Incoming, Operation, parse, wallets};
 use crate::answer::{Acknowledged, Failure, Handled, Reply, Verdict};
 use crate::directory::seal_context;
 use crate::engine::Engine;
@@ -64,7 +64,7 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
             revoke_credential(&engine, &incoming.id(fits, Code::NotFound)?).await
         }
         Operation::ReadLogGate => engine.acknowledge(log_gate(&engine)).await,
-        _ => Err(Failure::new(Code::NotFound)),
+        _ => wallets::handle(&engine, operation, incoming).await,
     }
 }
 
@@ -184,7 +184,7 @@ async fn revoke_credential(engine: &Engine, key_id: &str) -> Handled {
     Ok(Acknowledged::new(&durable, verdict))
 }
 
-fn not_written(error: WriteError) -> Failure {
+pub(super) fn not_written(error: WriteError) -> Failure {
     match error {
         WriteError::Shortfall => Failure::new(Code::EpochFenced),
         WriteError::Database(error) => error.into(),

@@ -8,6 +8,7 @@ mod cors;
 mod internal;
 mod operator;
 mod player;
+mod wallets;
 
 use crate::answer::Failure;
 use crate::engine::Engine;
@@ -68,6 +69,18 @@ pub enum Operation {
     RevokeCredential,
     /// The command line reads what the log gates left behind.
     ReadLogGate,
+    /// The command line sets an operator's wallet.
+    SetWallet,
+    /// The command line lists wallet transactions that are not done.
+    ListJobs,
+    /// The command line looks at one.
+    ShowJob,
+    /// A person re-arms one.
+    RetryJob,
+    /// A person says that one is settled.
+    ResolveJob,
+    /// The command line asks for a day's totals.
+    WalletDay,
 }
 
 /// Who may call a route.
@@ -129,6 +142,12 @@ pub const ROUTES: &[Route] = &[
         Operation::RevokeCredential,
     ),
     route("GET", "/internal/v1/log-gate", Caller::Internal, Operation::ReadLogGate),
+    route("POST", "/internal/v1/operators/{id}/wallet", Caller::Internal, Operation::SetWallet),
+    route("POST", "/internal/v1/operators/{id}/wallet/jobs", Caller::Internal, Operation::ListJobs),
+    route("POST", "/internal/v1/operators/{id}/wallet/day", Caller::Internal, Operation::WalletDay),
+    route("GET", "/internal/v1/wallet-jobs/{id}", Caller::Internal, Operation::ShowJob),
+    route("POST", "/internal/v1/wallet-jobs/{id}/retry", Caller::Internal, Operation::RetryJob),
+    route("POST", "/internal/v1/wallet-jobs/{id}/resolve", Caller::Internal, Operation::ResolveJob),
 ];
 
 /// The whole application of the main listener.

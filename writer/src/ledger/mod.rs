@@ -22,6 +22,7 @@ pub mod requests;
 pub mod rounds;
 pub mod sessions;
 pub mod wagers;
+pub mod wallet_desk;
 pub mod wallet_jobs;
 pub mod wallets;
 

@@ -69,7 +69,7 @@ const CLAIM: &str = concat!(
     in_term!(),
     " RETURNING j.id, j.call, j.reference, j.operator_id, j.jurisdiction, j.player_ref, j.session_id, j.game, ",
     "j.round_id, j.bet_id, j.currency, j.amount_micro, j.attempts, ",
-    "extract(epoch FROM now() - j.created_at)::bigint"
+    "extract(epoch FROM now() - j.armed_at)::bigint"
 );
 
 const RECOVER: &str = concat!(

@@ -65,7 +65,7 @@ pub(crate) struct Bench {
     service: Arc<Service>,
     logs: Option<LogTasks>,
     topology: watch::Sender<Option<Known<Topology>>>,
-    ca: TestCa,
+    pub(crate) ca: TestCa,
 }
 
 /// An answer, read.
@@ -256,6 +256,28 @@ impl Bench {
         let waived = waived.iter().map(|name| NodeId::parse(name).unwrap()).collect();
         let terms = Terms { tenure, beginning, waived, clock: self.clock.clone() };
         log::start(LogSettings { pool, terms, places: vec![place] })
+    }
+
+    /// The engine of a writer that takes over, and serves.
+    pub(crate) fn next_engine(&self) -> Arc<Engine> {
+        let mut config = self.server.pool_config(SESSIONS);
+        config.connect = self.server.config("domicile_writer", "w");
+        let tenure = self.engine.tenure.clone();
+        let pool = Pool::guarded(config, Arc::new(tenure.clone())).unwrap();
+        let engine = Arc::new(Engine::start(EngineParts {
+            cluster: self.engine.cluster.clone(),
+            region: region(),
+            tenure,
+            pool,
+            log: self.engine.log.clone(),
+            keys: Arc::clone(&self.engine.keys),
+            clock: self.clock.clone(),
+            ids: self.engine.ids.clone(),
+            wallets: Arc::clone(&self.engine.money.book),
+            topology: self.topology.subscribe(),
+        }));
+        self.service.serve(Arc::clone(&engine));
+        engine
     }
 
     /// Stops the sequencers.

@@ -22,3 +22,7 @@ mod gates;
 mod leases;
 mod operators;
 mod plays;
+#[path = "../../../tests/src/wallet/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the tests of whole clusters use all of it")]
+mod wallet;
+mod wallets;
