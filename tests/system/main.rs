@@ -13,3 +13,4 @@ mod path;
 mod refusals;
 mod standby;
 mod tls;
+mod wallets;

@@ -1,6 +1,8 @@
 //! The command line: what can be said, and how each command explains itself.
 
 use crate::moves::cli::{Abandon, Conduct, Print, Resume, Verb};
+use crate::reconcile::ReconcileArgs;
+use crate::wallet::WalletCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_core::ids::RegionId;
 use std::path::PathBuf;
@@ -62,6 +64,11 @@ pub(crate) enum Command {
     /// Operators (licensees) and their credentials
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Operators' wallets and the transactions with them
+    #[command(subcommand)]
+    Wallet(WalletCommand),
+    /// Compare an operator's settlement file with the ledger
+    Reconcile(ReconcileArgs),
     /// Tokens
     #[command(subcommand)]
     Token(TokenCommand),

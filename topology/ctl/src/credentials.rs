@@ -147,6 +147,12 @@ impl Writer {
         Ok(Self { client, endpoint: writer.endpoint.clone() })
     }
 
+    /// Reads something.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let url = format!("{}{path}", self.endpoint);
+        self.client.get_json(&url).await.map_err(|error| anyhow!(chain(&error)))
+    }
+
     /// One internal operation.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,

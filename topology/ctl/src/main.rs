@@ -22,6 +22,7 @@ mod pki;
 mod process;
 mod programs;
 mod provision;
+mod reconcile;
 mod secrets;
 mod status;
 mod term;
@@ -30,6 +31,7 @@ mod unit;
 mod up;
 mod verify;
 mod wait;
+mod wallet;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -86,6 +88,8 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Pki(command) => credentials::pki(command),
             Command::Keys(args) => credentials::keys(&args),
             Command::Operator(command) => credentials::operator(&layout()?, command).await,
+            Command::Wallet(command) => wallet::run(&layout()?, command).await,
+            Command::Reconcile(args) => reconcile::run(layout(), &args).await,
             Command::Token(command) => credentials::token(&layout()?, command),
             Command::Verify(args) => verify::run(&args),
         }

@@ -166,11 +166,7 @@ impl Bench {
             tenure,
             pool,
             log,
-            wallets: Arc::new(Book::new(
-                Arc::clone(&secrets),
-                ClientTls::anonymous(&ca.ca_file()).unwrap(),
-                clock.clone(),
-            )),
+            wallets: no_wallets(&secrets, &ca, &clock),
             keys: secrets,
             clock: clock.clone(),
             ids,
@@ -346,6 +342,11 @@ fn place(code: &str, key: &SigningKey, ca: &TestCa, client: &HttpClient) -> LogP
     let signer = LogSigner::load(&path, key.verifier()).unwrap();
     let holders = Holders::new(client, Vec::new());
     LogPlace { jurisdiction: j(code), signer, holders, confirmers: vec![CONFIRMER.to_owned()] }
+}
+
+fn no_wallets(keys: &Arc<Keys>, ca: &TestCa, clock: &Arc<ManualClock>) -> Arc<Book> {
+    let tls = ClientTls::anonymous(&ca.ca_file()).unwrap();
+    Arc::new(Book::new(Arc::clone(keys), tls, clock.clone()))
 }
 
 pub(crate) async fn open_epoch(admin: &Connection, epoch: u64) {

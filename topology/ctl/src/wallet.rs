@@ -1,0 +1,197 @@
+//! `domicile wallet`: where operators' wallets are, and what became of transactions with them.
+
+use crate::credentials::Writer;
+use crate::layout::Layout;
+use crate::term;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use domicile_core::base64;
+use domicile_core::ids::OperatorId;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalletCommand {
+    /// Set an operator's wallet; in force within a second
+    Set(SetArgs),
+    /// Transactions that are not done
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// The operator's id
+    pub(crate) operator: String,
+    /// The wallet's address, by HTTPS, without a slash at the end
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: String,
+    /// How requests are signed
+    #[arg(long, value_parser = ["hmac-sha256", "rsa-sha256"], default_value = "hmac-sha256")]
+    pub(crate) signing: String,
+    /// The name of our key at the wallet
+    #[arg(long, value_name = "ID")]
+    pub(crate) key_id: String,
+    /// The file with the shared secret (its bytes) or the RSA key (PEM, PKCS #8)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+    /// What a duplicate transaction means to the wallet: that it is done already, or that another one has its id
+    #[arg(long, value_parser = ["done", "conflict"])]
+    pub(crate) duplicate: String,
+    /// The longest call [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) timeout_ms: Option<u32>,
+    /// Most bets under way at one time [default: 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<u32>,
+    /// Failures in a row that open the circuit breaker [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) breaker_failures: Option<u32>,
+    /// How long the breaker stays open before a probe [default: 10000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) breaker_pause_ms: Option<u32>,
+    /// The pause before a win or rollback is repeated, doubled each time [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) retry_first_ms: Option<u32>,
+    /// The longest such pause [default: 300000]
+    #[arg(long, value_name = "MS")]
+    pub(crate) retry_longest_ms: Option<u32>,
+    /// The age at which a win or rollback goes before a person [default: 2592000]
+    #[arg(long, value_name = "S")]
+    pub(crate) give_up_after_s: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List an operator's transactions that are pending or dead
+    List {
+        /// The operator's id
+        operator: String,
+        /// Which ones
+        #[arg(long, value_parser = ["pending", "dead"], default_value = "dead")]
+        status: String,
+        /// Those after this one
+        #[arg(long, value_name = "ID")]
+        after: Option<Uuid>,
+        /// The list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one transaction and what persons did to it
+    Show {
+        /// The transaction's id
+        id: Uuid,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try a win or rollback again now; a dead one counts as new
+    Retry(ActArgs),
+    /// Say that a dead win or rollback was settled outside
+    Resolve(ActArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActArgs {
+    /// The transaction's id
+    pub(crate) id: Uuid,
+    /// Why; kept with who did it
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+/// `domicile wallet`.
+pub(crate) async fn run(layout: &Layout, command: WalletCommand) -> Result<u8> {
+    let writer = Writer::current(layout).await?;
+    match command {
+        WalletCommand::Set(args) => set(&writer, &args).await?,
+        WalletCommand::Jobs(JobsCommand::List { operator, status, after, json }) => {
+            let path = format!("{}/jobs", of(&operator)?);
+            let listed: Value =
+                writer.post(&path, &json!({ "state": status, "after": after })).await?;
+            if json { term::json(&listed)? } else { list(&listed)? }
+        }
+        WalletCommand::Jobs(JobsCommand::Show { id, json }) => {
+            let shown: Value = writer.get(&format!("/internal/v1/wallet-jobs/{id}")).await?;
+            if json { term::json(&shown)? } else { show(&shown)? }
+        }
+        WalletCommand::Jobs(JobsCommand::Retry(args)) => act(&writer, &args, "retry").await?,
+        WalletCommand::Jobs(JobsCommand::Resolve(args)) => act(&writer, &args, "resolve").await?,
+    }
+    Ok(0)
+}
+
+/// The path of an operator's wallet.
+pub(crate) fn of(operator: &str) -> Result<String> {
+    Ok(format!("/internal/v1/operators/{}/wallet", OperatorId::parse(operator)?))
+}
+
+async fn set(writer: &Writer, args: &SetArgs) -> Result<()> {
+    let key = std::fs::read(&args.key_file).map(Zeroizing::new);
+    let key = key.with_context(|| format!("cannot read {}", args.key_file.display()))?;
+    let mut body = json!({
+        "base_url": args.url, "signing": args.signing, "key_id": args.key_id,
+        "key_b64": base64::encode(&key), "duplicate": args.duplicate,
+    });
+    let given = [
+        ("timeout_ms", args.timeout_ms),
+        ("concurrency", args.concurrency),
+        ("breaker_failures", args.breaker_failures),
+        ("breaker_pause_ms", args.breaker_pause_ms),
+        ("retry_first_ms", args.retry_first_ms),
+        ("retry_longest_ms", args.retry_longest_ms),
+        ("give_up_after_s", args.give_up_after_s),
+    ];
+    if let Some(body) = body.as_object_mut() {
+        let given =
+            given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        body.extend(given);
+    }
+    let _answer: Value = writer.post(&of(&args.operator)?, &body).await?;
+    term::say(format_args!("the wallet of {} is {}", args.operator, args.url))
+}
+
+async fn act(writer: &Writer, args: &ActArgs, verb: &str) -> Result<()> {
+    let path = format!("/internal/v1/wallet-jobs/{}/{verb}", args.id);
+    show(&writer.post(&path, &json!({ "reason": args.reason })).await?)
+}
+
+fn list(listed: &Value) -> Result<()> {
+    let jobs = listed.get("jobs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    for job in jobs {
+        term::say(line(job))?;
+    }
+    if jobs.is_empty() { term::note("none") } else { Ok(()) }
+}
+
+/// A transaction on one line.
+pub(crate) fn line(job: &Value) -> String {
+    let text = |name: &str| match job.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    format!(
+        "{}  {:8}  {:8}  {} {}  attempts {}  said {}",
+        text("id"),
+        text("call"),
+        text("state"),
+        text("amount_micro"),
+        text("currency"),
+        text("attempts"),
+        text("answer")
+    )
+}
+
+fn show(shown: &Value) -> Result<()> {
+    if let Some(job) = shown.get("job") {
+        term::json(job)?;
+    }
+    for action in shown.get("actions").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| action.get(name).and_then(Value::as_str).unwrap_or_default();
+        term::say(format_args!("{} by {}: {}", text("action"), text("actor"), text("reason")))?;
+    }
+    Ok(())
+}
