@@ -150,8 +150,10 @@ async fn plays(player: Player, n: u64, told: Arc<Told>) {
             (409, "stake-returned" | "stake-refused") => {
                 told.refused.fetch_add(1, Ordering::Relaxed);
             }
-            (409, "commitment-mismatch") => session = player.session().await,
-            other => panic!("player {n}, play {play}: {other:?}"),
+            other => {
+                assert_eq!(other, (409, "commitment-mismatch"), "player {n}, play {play}");
+                session = player.session().await;
+            }
         }
     }
 }

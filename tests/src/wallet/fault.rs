@@ -101,7 +101,7 @@ impl Storm {
     }
 
     /// How the next call goes.
-    pub fn next(&mut self) -> Fault {
+    pub fn strike(&mut self) -> Fault {
         if self.draw() % 100 >= self.percent {
             return Fault::NONE;
         }

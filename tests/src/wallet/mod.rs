@@ -119,7 +119,7 @@ impl Inner {
         let scripted =
             self.scripts.lock().expect("the scripts").get_mut(call).and_then(VecDeque::pop_front);
         let always = *self.always.lock().expect("the fault");
-        let storm = || self.storm.lock().expect("the storm").as_mut().map(Storm::next);
+        let storm = || self.storm.lock().expect("the storm").as_mut().map(Storm::strike);
         scripted.or(always).or_else(storm).unwrap_or(Fault::NONE)
     }
 
