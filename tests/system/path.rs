@@ -301,6 +301,8 @@ async fn a_tampered_replica_proves_nothing(cluster: &Cluster, operator: &Operato
         }
     })
     .await;
+    // The request may find it, or the auditor before it: then the router knows that the reader is not ready.
     let refused = player.proof(round).await;
-    assert_eq!(refused.code(), "replica-unverified", "{}", refused.json());
+    let code = refused.code();
+    assert!(["replica-unverified", "no-permitted-reader"].contains(&&*code), "{}", refused.json());
 }
