@@ -65,6 +65,7 @@ pub async fn run(
     let recorder = Arc::new(Recorder::create(&folder.join("history.jsonl"))?);
     let logs = LogPositions::now(system);
     let mut report = Report::new(experiment, seed, Versions::look(system).await);
+    report.limits.lag_max_ms = system.lag_limits_ms();
     let begun = Instant::now();
     let mut run = Run {
         system,
@@ -103,7 +104,7 @@ pub async fn run(
         let json = serde_json::to_vec(&observations)?;
         std::fs::write(folder.join("observations.json"), json)
             .context("cannot write what was observed")?;
-        let judgement = judge(&recorder.history()?, &observations, &experiment.limits);
+        let judgement = judge(&recorder.history()?, &observations, &report.limits);
         report.judgement = Some(judgement);
     }
     report.ending = match stop.take() {
@@ -268,15 +269,13 @@ impl Run<'_> {
             let output = task.await.context("a command gave up").map_err(not_run)?;
             let output = output.map_err(failed)?;
             self.recorder.mark(Mark::ActionDone, &shown).map_err(not_run)?;
-            if output.status.success() {
+            let ended = ended(&shown, &output);
+            if ended.is_ok() {
                 self.note(&shown, begun, "");
-                continue;
+            } else {
+                self.note(&format!("FAILED: {shown}"), begun, &said(&output));
             }
-            let words = said(&output);
-            self.note(&format!("FAILED: {shown}"), begun, &words);
-            let error = anyhow!("`{shown}` failed: {words}");
-            let unknown = output.status.code() == Some(UNKNOWN_COMMAND);
-            return Err(if unknown { not_run(error) } else { failed(error) });
+            ended?;
         }
         Ok(())
     }
@@ -290,5 +289,34 @@ impl Run<'_> {
             self.note("healed", begun, &what);
         }
         Ok(())
+    }
+}
+
+/// What a command's end means: one that the CLI does not know was not carried out.
+fn ended(shown: &str, output: &Output) -> Done {
+    if output.status.success() {
+        return Ok(());
+    }
+    let error = anyhow!("`{shown}` failed: {}", said(output));
+    let unknown = output.status.code() == Some(UNKNOWN_COMMAND);
+    Err(if unknown { not_run(error) } else { failed(error) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    #[test]
+    fn a_command_that_does_not_exist_proves_nothing() {
+        let output = |code: i32| Output {
+            status: ExitStatus::from_raw(code << 8),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        assert!(ended("switchover", &output(0)).is_ok());
+        assert!(matches!(ended("switchover", &output(1)), Err(Stop::Failed(_))));
+        assert!(matches!(ended("swichover", &output(UNKNOWN_COMMAND)), Err(Stop::NotRun(_))));
     }
 }

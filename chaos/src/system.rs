@@ -140,6 +140,12 @@ impl System {
         Ok(Self { hosts: hosts.clone(), ..system })
     }
 
+    /// What the topology permits readers to be behind, by jurisdiction, in milliseconds.
+    pub fn lag_limits_ms(&self) -> BTreeMap<String, u64> {
+        let policies = self.topology.jurisdictions.iter();
+        policies.map(|policy| (policy.code.to_string(), policy.lag_limit_ms)).collect()
+    }
+
     /// The host of a node, where regions are hosts.
     pub fn host_of(&self, node: &str) -> Option<&str> {
         let own =

@@ -91,15 +91,35 @@ fn malformed(cause: InvalidId) -> Problem {
     Problem::new(Code::MalformedRequest).detail(cause.to_string())
 }
 
+/// An answer made of rows, unless they are further behind than policy permits. Judged here, where the answer is made:
+/// a router learns only later that this node is not ready.
+pub(crate) fn fresh(
+    reader: &Reader,
+    log: &Log,
+    size: u64,
+    answer: impl IntoResponse,
+) -> Result<Response, Problem> {
+    let lag = log.freshness.lag();
+    match log.stale(lag) {
+        Some(problem) => Err(problem),
+        None => Ok(stated(reader, lag, size, answer)),
+    }
+}
+
 /// Adds what every answer says: who answered, at which verified size, how far behind.
-pub(crate) fn stated(reader: &Reader, log: &Log, size: u64, answer: impl IntoResponse) -> Response {
+pub(crate) fn stated(
+    reader: &Reader,
+    lag: Option<Duration>,
+    size: u64,
+    answer: impl IntoResponse,
+) -> Response {
     let mut response = answer.into_response();
     let headers = response.headers_mut();
     headers.insert(LOG_SIZE, HeaderValue::from(size));
     if let Ok(node) = HeaderValue::from_str(reader.node.as_str()) {
         headers.insert(READER, node);
     }
-    if let Some(lag) = log.freshness.lag() {
+    if let Some(lag) = lag {
         let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
         headers.insert(LAG_MS, HeaderValue::from(lag_ms));
     }

@@ -29,13 +29,18 @@ pub struct Log {
     pub audit: watch::Receiver<Audit>,
     /// How far behind the rows are.
     pub freshness: Freshness,
-    /// The lag past which this node is not ready, in milliseconds.
+    /// The lag past which this node is not ready and gives out no rows, in milliseconds.
     pub lag_limit_ms: u64,
     /// Whether policy publishes the log's own paths.
     pub published: bool,
 }
 
 impl Log {
+    /// Why rows this far behind are not given out.
+    pub fn stale(&self, lag: Option<Duration>) -> Option<Problem> {
+        stale(lag?, self.lag_limit_ms)
+    }
+
     /// The verified head, or why nothing may be served.
     pub fn head(&self) -> Result<VerifiedHead, Problem> {
         verified(&self.audit.borrow())
@@ -45,6 +50,12 @@ impl Log {
     pub async fn head_at(&self, size: u64, wait: Duration) -> Result<VerifiedHead, Problem> {
         head_at(self.audit.clone(), size, wait).await
     }
+}
+
+fn stale(lag: Duration, limit_ms: u64) -> Option<Problem> {
+    let detail = || format!("{} ms behind, permitted {limit_ms}", lag.as_millis());
+    (lag > Duration::from_millis(limit_ms))
+        .then(|| Problem::new(Code::StaleReplica).detail(detail()).retry_after_s(1))
 }
 
 async fn head_at(
@@ -134,6 +145,13 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_further_behind_than_permitted_are_refused() {
+        assert!(stale(Duration::from_secs(5), 5_000).is_none());
+        let refused = stale(Duration::from_millis(5_001), 5_000).expect("a refusal");
+        assert_eq!(refused.code(), Code::StaleReplica);
+    }
 
     #[test]
     fn looking_at_the_head_never_blocks_the_auditor() {

@@ -1,33 +1,26 @@
-//! Chaos experiments as the program runs them, a few on one cluster: the writer moves, its region dies, and what could
-//! not be carried out is not called passed.
+//! The smoke suite of the chaos experiments, as `make chaos` runs it: all of them are carried out, and all pass.
 
-use domicile_chaos::experiment::{Experiment, Step};
+use domicile_chaos::experiment::Experiment;
 use domicile_chaos::report::{Report, Word};
-use domicile_chaos::run;
-use domicile_chaos::system::{Programs, System};
-use domicile_tests::cluster::{self, Cluster};
-use domicile_tests::topology::THREE_REGIONS;
+use domicile_chaos::suite::{self, Options};
 
-async fn run(system: &System, experiment: &Experiment, name: &str) -> Report {
-    let folder = system.state.join("chaos").join(name);
-    run::run(system, experiment, 1, name, &folder).await.expect("a run")
-}
+/// No further experiment begins after this; the whole suite takes eight minutes at most.
+const WITHIN_S: u64 = 420;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_writer_moves_and_its_region_dies_and_nothing_is_lost() {
-    let cluster = Cluster::start("chaos", THREE_REGIONS);
-    let programs =
-        Programs { domicile: cluster::binary("domicile"), postgres_bin: cluster::postgres_bin() };
-    let system = System::open(programs, cluster.state()).expect("the system");
-    for name in ["switchover", "failover-manual"] {
-        let experiment = Experiment::find(name).expect("an experiment");
-        let report = run(&system, &experiment, name).await;
+async fn every_experiment_of_the_smoke_suite_passes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().to_owned();
+    let options = Options { seed: 1, state: None, out: out.clone(), within_s: WITHIN_S };
+    let mut experiments = Experiment::shipped().expect("experiments");
+    experiments.retain(|experiment| experiment.suites.iter().any(|suite| suite == "smoke"));
+    let count = experiments.len();
+    let word = suite::run("smoke", experiments, &options).await.expect("a suite");
+    let reports = std::fs::read(out.join("suite.json")).expect("the reports");
+    let reports: Vec<Report> = serde_json::from_slice(&reports).expect("reports");
+    for report in &reports {
         let (word, reason) = report.result();
-        assert_eq!(word, Word::Passed, "{name}: {reason}\n{report:#?}");
+        assert_eq!(word, Word::Passed, "{}: {reason}\n{report:#?}", report.experiment);
     }
-    let mut impossible = Experiment::find("switchover").expect("an experiment");
-    impossible.steps =
-        vec![Step::Command { arguments: vec!["no-such-verb".to_owned()], aside: false }];
-    let report = run(&system, &impossible, "impossible").await;
-    assert_eq!(report.result().0, Word::NotRun, "{report:#?}");
+    assert_eq!((word, reports.len()), (Word::Passed, count));
 }

@@ -2,7 +2,6 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod automatic;
 mod chaos;
 mod crash_points;
 mod demo;

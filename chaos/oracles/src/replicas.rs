@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub fn stay_at_home(
     history: &History,
     observations: &Observations,
-    lag_max_ms: Option<u64>,
+    lag_max_ms: &BTreeMap<String, u64>,
 ) -> Verdict {
     let mut verdict = Verdict::new(Oracle::C7);
     for node in &observations.nodes {
@@ -27,7 +27,8 @@ pub fn stay_at_home(
             let (given, asked) = (read.log_size, read.asked_size);
             format!("{client}: {node} answered from size {given}, at least {asked} was asked for")
         });
-        verdict.check(lag_max_ms.is_none_or(|most| read.lag_ms <= most), || {
+        let most = lag_max_ms.get(&read.jurisdiction);
+        verdict.check(most.is_none_or(|most| read.lag_ms <= *most), || {
             format!("{client}: {node} answered while {} ms behind", read.lag_ms)
         });
         let before = shown.entry(effect).or_default();

@@ -3,6 +3,7 @@
 use crate::availability::{self, Figures};
 use crate::{History, Observations, effects, epochs, log, replicas, server_log};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Violations kept in words; the rest is counted.
@@ -100,8 +101,8 @@ pub struct Limits {
     pub gap_max_ms: Option<u64>,
     /// From the fault to the first acknowledgement in a new epoch, in milliseconds.
     pub new_epoch_max_ms: Option<u64>,
-    /// How far behind a reader that answers may say it is, in milliseconds.
-    pub lag_max_ms: Option<u64>,
+    /// How far behind a reader that answers may say it is, by jurisdiction, in milliseconds; without one, anything.
+    pub lag_max_ms: BTreeMap<String, u64>,
     /// Whether any client may be left without an acknowledgement.
     pub failed_max: Option<u64>,
     /// A panic of a database server belongs to the fault.
@@ -129,7 +130,7 @@ pub fn judge(history: &History, observations: &Observations, limits: &Limits) ->
         effects::one_effect_per_key(history, observations),
         log::extends_itself(history, observations),
         epochs::only_grow(history, observations),
-        replicas::stay_at_home(history, observations, limits.lag_max_ms),
+        replicas::stay_at_home(history, observations, &limits.lag_max_ms),
         availability::in_time(history, &figures, limits),
         server_log::is_quiet(observations, limits),
     ];

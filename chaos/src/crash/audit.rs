@@ -65,8 +65,12 @@ pub(super) fn moved_or_not(before: &Stand, after: &Stand, allowed: &[String]) ->
 }
 
 /// What the oracles say; how many comparisons it rests on.
-pub(super) fn consult(history: &History, observations: &Observations) -> Done<u64> {
-    let Judgement { verdicts, .. } = judge(history, observations, &Limits::default());
+pub(super) fn consult(
+    history: &History,
+    observations: &Observations,
+    limits: &Limits,
+) -> Done<u64> {
+    let Judgement { verdicts, .. } = judge(history, observations, limits);
     let counted = verdicts.iter().filter(|verdict| COUNTED.contains(&verdict.oracle));
     let mut compared = 0_u64;
     for verdict in counted {
@@ -105,7 +109,7 @@ mod tests {
 
     #[test]
     fn nothing_recorded_proves_nothing() {
-        let found = consult(&History::default(), &Observations::default());
+        let found = consult(&History::default(), &Observations::default(), &Limits::default());
         assert!(matches!(found, Err(Stop::NotRun(_))), "{found:?}");
     }
 }

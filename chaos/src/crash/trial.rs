@@ -18,6 +18,7 @@ use crate::watch::Watching;
 use crate::whole::whole;
 use anyhow::{Context, Result, anyhow};
 use domicile_core::ids::RegionId;
+use domicile_oracles::Limits;
 use domicile_oracles::history::Mark;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -142,7 +143,8 @@ async fn recorded(
     let observations = observe(system, name, &logs).await?;
     std::fs::write(folder.join("observations.json"), serde_json::to_vec(&observations)?)
         .context("cannot write what was observed")?;
-    let judged = audit::consult(&recorder.history()?, &observations);
+    let limits = Limits { lag_max_ms: system.lag_limits_ms(), ..Limits::default() };
+    let judged = audit::consult(&recorder.history()?, &observations, &limits);
     tried.compared = *judged.as_ref().unwrap_or(&0);
     let judged = judged.map(drop);
     // What was lost matters more than what did not become whole.

@@ -2,7 +2,7 @@
 
 use crate::problem;
 use crate::proofs::Prover;
-use crate::routes::{Parameters, bet_id, min_log_size, position_wait, stated};
+use crate::routes::{Parameters, bet_id, fresh, min_log_size, position_wait};
 use crate::state::Reader;
 use crate::store::StoredBet;
 use axum::Json;
@@ -81,7 +81,7 @@ pub(crate) async fn own(
     let next_before = stored.last().map(|bet| bet.id).filter(|_| full);
     let bets = stored.into_iter().map(own_bet).collect();
     let answer = ([(CACHE_CONTROL, "private, no-store")], Json(OwnBets { bets, next_before }));
-    Ok(stated(&reader, log, head.size, answer))
+    fresh(&reader, log, head.size, answer)
 }
 
 fn own_bet(stored: StoredBet) -> OwnBet {
@@ -117,7 +117,7 @@ pub(crate) async fn opening(
         Prover::new(&log.evidence, &head).opening(&stored).await.map_err(problem::proof)?;
     let body = opening.to_json().map_err(|_too_large| Code::Internal)?;
     let fields = [(CACHE_CONTROL, "private, no-store"), (CONTENT_TYPE, "application/json")];
-    Ok(stated(&reader, log, head.size, (fields, body)))
+    fresh(&reader, log, head.size, (fields, body))
 }
 
 /// Another player's bet is answered exactly like one that does not exist.

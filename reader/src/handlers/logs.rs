@@ -60,7 +60,12 @@ pub(crate) async fn checkpoint(
     let head = log.head()?;
     let Some(size) = query.size.filter(|size| *size != head.size) else {
         let fields = [(CACHE_CONTROL, "no-cache"), (CONTENT_TYPE, TEXT)];
-        return Ok(stated(&reader, log, head.size, (fields, head.note.to_string())));
+        return Ok(stated(
+            &reader,
+            log.freshness.lag(),
+            head.size,
+            (fields, head.note.to_string()),
+        ));
     };
     let below = size.checked_sub(1).ok_or(Code::NotFound)?;
     let prover = Prover::new(&log.evidence, &head);
@@ -69,7 +74,7 @@ pub(crate) async fn checkpoint(
         return Err(Problem::new(Code::NotFound).detail("no checkpoint of that size was published"));
     }
     let fields = [(CACHE_CONTROL, IMMUTABLE), (CONTENT_TYPE, TEXT)];
-    Ok(stated(&reader, log, head.size, (fields, opened.note.clone())))
+    Ok(stated(&reader, log.freshness.lag(), head.size, (fields, opened.note.clone())))
 }
 
 /// The two sizes of a consistency proof; `to` is the newest verified size when it is missing.
@@ -113,7 +118,7 @@ pub(crate) async fn consistency(
     text.push('\n');
     text.push_str(&note);
     let fields = [(CACHE_CONTROL, "no-cache"), (CONTENT_TYPE, TEXT)];
-    Ok(stated(&reader, log, head.size, (fields, text)))
+    Ok(stated(&reader, log.freshness.lag(), head.size, (fields, text)))
 }
 
 /// Which leaf is to be proven.
@@ -137,7 +142,7 @@ pub(crate) async fn proof(
     let leaf = log.evidence.leaf(query.index).await.map_err(problem::proof)?;
     let text = prover.inclusion(query.index, &leaf, &opened).await.map_err(problem::proof)?;
     let fields = [(CACHE_CONTROL, IMMUTABLE), (CONTENT_TYPE, TEXT)];
-    Ok(stated(&reader, log, head.size, (fields, text)))
+    Ok(stated(&reader, log.freshness.lag(), head.size, (fields, text)))
 }
 
 /// `GET /log/{jurisdiction}/tile/…`
@@ -157,7 +162,7 @@ pub(crate) async fn tile(
         TileKind::Hashes(level) => hashes(&reader, log, &tile, level).await?,
     };
     let fields = [(CACHE_CONTROL, IMMUTABLE), (CONTENT_TYPE, "application/octet-stream")];
-    Ok(stated(&reader, log, head.size, (fields, body)))
+    Ok(stated(&reader, log.freshness.lag(), head.size, (fields, body)))
 }
 
 async fn entries(reader: &Reader, log: &Log, tile: &TilePath) -> Result<Bytes, Problem> {

@@ -3,7 +3,7 @@
 use crate::problem;
 use crate::proofs::{MadeBundle, ProofFailure, Prover};
 use crate::routes::{
-    POSITION_WAIT_MAX_MS, Parameters, min_log_size, position_wait, round_id, stated,
+    POSITION_WAIT_MAX_MS, Parameters, fresh, min_log_size, position_wait, round_id,
 };
 use crate::state::{CachedBundle, Log, Reader};
 use axum::Json;
@@ -79,7 +79,7 @@ pub(crate) async fn facts(
         checkpoint_size: head.size,
     };
     let answer = ([(CACHE_CONTROL, "private, no-store")], Json(facts));
-    Ok(stated(&reader, log, head.size, answer))
+    fresh(&reader, log, head.size, answer)
 }
 
 /// The query of the bundle.
@@ -103,7 +103,7 @@ pub(crate) async fn proof(
     let key = (claims.jurisdiction.clone(), round);
     if let Some(cached) = reader.bundles.get(&key) {
         metrics::counter!("domicile_bundle_cache_hits_total").increment(1);
-        return Ok(finished(&reader, log, head.size, &cached, &headers));
+        return finished(&reader, log, head.size, &cached, &headers);
     }
     let wait = Duration::from_millis(query.wait_ms.unwrap_or(0).min(POSITION_WAIT_MAX_MS));
     let made = bundle_within(log, round, wait).await.map_err(problem::proof)?;
@@ -111,12 +111,12 @@ pub(crate) async fn proof(
     if !made.ended {
         let fields = [(CACHE_CONTROL, "private, no-store"), (CONTENT_TYPE, "application/json")];
         // The bundle is pinned to the smallest checkpoint that covers it; the answer is of the newest.
-        return Ok(stated(&reader, log, head.size.max(made.size), (fields, body)));
+        return fresh(&reader, log, head.size.max(made.size), (fields, body));
     }
     let etag = format!("\"{}\"", hex::encode(&Sha256::digest(body.as_bytes())));
     let cached = CachedBundle { body: body.into(), etag: etag.into(), size: made.size };
     reader.bundles.insert(key, cached.clone());
-    Ok(finished(&reader, log, head.size, &cached, &headers))
+    finished(&reader, log, head.size, &cached, &headers)
 }
 
 /// Makes the bundle, waiting at most `wait` for its last leaf to be covered or to arrive at all.
@@ -150,7 +150,7 @@ fn finished(
     size: u64,
     cached: &CachedBundle,
     headers: &HeaderMap,
-) -> Response {
+) -> Result<Response, Problem> {
     let unchanged = headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -175,5 +175,5 @@ fn finished(
     for (name, value) in fields {
         response.headers_mut().insert(name, value);
     }
-    stated(reader, log, size.max(cached.size), response)
+    fresh(reader, log, size.max(cached.size), response)
 }

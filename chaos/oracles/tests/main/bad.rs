@@ -213,7 +213,7 @@ fn a_reader_that_answers_from_before_what_was_asked_for() {
 
 #[test]
 fn a_reader_that_answers_though_it_is_far_behind() {
-    found(Oracle::C7, |scene| scene.limits.lag_max_ms = Some(10));
+    found(Oracle::C7, |scene| scene.limits.lag_max_ms = [("MT".to_owned(), 10)].into());
 }
 
 #[test]

@@ -163,7 +163,7 @@ impl Scene {
         let limits = Limits {
             gap_max_ms: Some(20),
             new_epoch_max_ms: Some(20),
-            lag_max_ms: Some(1_000),
+            lag_max_ms: [("MT".to_owned(), 1_000)].into(),
             failed_max: Some(3),
             ..Limits::default()
         };
