@@ -37,9 +37,30 @@ pub struct Record {
     /// How this epoch began.
     #[serde(default)]
     pub beginning: Beginning,
-    /// Readers that the log gate of this epoch need not hear after a forced failover, each named by a person.
+    /// Readers that the log gate of this epoch need not hear, each named by a person.
     #[serde(default)]
     pub waived_readers: BTreeSet<NodeId>,
+    /// Who chose one copy, while there is one.
+    #[serde(default, skip_serializing_if = "DegradedBy::is_course")]
+    pub degraded_by: DegradedBy,
+}
+
+/// Who chose that one copy is enough for an acknowledgement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DegradedBy {
+    /// Nobody: a cluster begins so, and a failover leaves it so. Redundancy is restored without being asked for.
+    #[default]
+    Course,
+    /// A person, who also ends it.
+    Person,
+}
+
+impl DegradedBy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+    fn is_course(&self) -> bool {
+        *self == Self::Course
+    }
 }
 
 /// Whether the writer of an epoch takes new work.
@@ -110,9 +131,15 @@ pub enum RecordFault {
     /// A new epoch takes new work.
     #[error("a new epoch begins with writes open")]
     NewEpochClosing,
-    /// Waivers belong to a forced beginning, and none is taken back.
-    #[error("readers are waived after a forced failover only, and stay waived for the epoch")]
+    /// Where no epoch went before there is nothing to waive, and no waiver is taken back.
+    #[error("readers are waived in a later epoch than the first, and stay waived for it")]
     WaiverMisplaced,
+    /// With two copies nobody has chosen one.
+    #[error("a person's choice of one copy does not stand beside two")]
+    ChoiceMisplaced,
+    /// What a person chose ends with two copies, or with the epoch.
+    #[error("a person's choice of one copy ends with two copies or a new epoch only")]
+    ChoiceUndone,
     /// Promotable is set in a change of its own, about the member already confirmed.
     #[error("promotable can be set only when durability two and the sync member already stand")]
     PromotableTooEarly,
@@ -132,6 +159,7 @@ impl Record {
             writes: Writes::Open,
             beginning: Beginning::First,
             waived_readers: BTreeSet::new(),
+            degraded_by: DegradedBy::Course,
         }
     }
 
@@ -152,8 +180,11 @@ impl Record {
         if (self.beginning == Beginning::First) != (self.epoch == Epoch(1)) {
             return Err(RecordFault::BeginningMismatch);
         }
-        if self.beginning != Beginning::Forced && !self.waived_readers.is_empty() {
+        if self.beginning == Beginning::First && !self.waived_readers.is_empty() {
             return Err(RecordFault::WaiverMisplaced);
+        }
+        if self.durability == Durability::Two && self.degraded_by == DegradedBy::Person {
+            return Err(RecordFault::ChoiceMisplaced);
         }
         Ok(())
     }
@@ -176,6 +207,10 @@ impl Record {
         if !next.waived_readers.is_superset(&self.waived_readers) {
             return Err(RecordFault::WaiverMisplaced);
         }
+        let is_chosen = self.degraded_by == DegradedBy::Person;
+        if is_chosen && next.durability == Durability::One && next.degraded_by != self.degraded_by {
+            return Err(RecordFault::ChoiceUndone);
+        }
         let same_standing =
             next.durability == self.durability && next.sync_member == self.sync_member;
         match (self.promotable, next.promotable, same_standing) {
@@ -194,6 +229,12 @@ impl Record {
         }
         if next.writes == Writes::Closing {
             return Err(RecordFault::NewEpochClosing);
+        }
+        if next.degraded_by == DegradedBy::Person {
+            return Err(RecordFault::ChoiceMisplaced);
+        }
+        if next.beginning != Beginning::Forced && !next.waived_readers.is_empty() {
+            return Err(RecordFault::WaiverMisplaced);
         }
         let takes_over = self.sync_member.as_ref().is_some_and(|m| m.node == next.writer_node);
         match next.beginning {

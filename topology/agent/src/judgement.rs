@@ -11,7 +11,7 @@ use domicile_topology::address::ServiceUrl;
 use domicile_topology::agent_api::ObserveAnswer;
 use domicile_topology::document::{Durability, FailoverMode};
 use domicile_topology::observed::{NodeStatus, PostgresState};
-use domicile_topology::record::{Beginning, Record, Writes};
+use domicile_topology::record::{Beginning, DegradedBy, Record, Writes};
 use thiserror::Error;
 
 use crate::decide::Disk;
@@ -126,6 +126,7 @@ pub(crate) fn lacks_second_copy(
         && &record.writer_node == node
         && !record.promotable
         && record.writes == Writes::Open
+        && record.degraded_by != DegradedBy::Person
         && matches!(record.beginning, Beginning::Failover | Beginning::Forced)
         && disk == Disk::Primary
         && memory.opened == Some(record.epoch)
@@ -253,6 +254,7 @@ mod tests {
         assert!(check(&Record { beginning: Beginning::Forced, ..alone.clone() }));
         let left_alone = [
             Record { promotable: true, ..alone.clone() },
+            Record { degraded_by: DegradedBy::Person, ..alone.clone() },
             Record { beginning: Beginning::First, ..alone.clone() },
             Record { beginning: Beginning::Switchover, ..alone.clone() },
             Record { writes: Writes::Closing, ..alone.clone() },

@@ -109,6 +109,12 @@ impl Facts {
         gaps
     }
 
+    /// Whether the writer's node says that the record's epoch is open on it.
+    pub fn epoch_is_open(&self) -> bool {
+        let status = self.fresh(&self.record.writer_node);
+        status.is_some_and(|status| status.epoch_open == Some(self.record.epoch))
+    }
+
     /// The writer's node does not answer as a running primary.
     pub fn primary_state_gap(&self) -> Option<Missing> {
         let node = &self.record.writer_node;

@@ -58,6 +58,13 @@ pub enum Intent {
     },
     /// Have a second region confirm every write again.
     RestoreDurability,
+    /// Let the log gate of this epoch pass without a reader that is gone.
+    WaiveReader {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
     /// Give a reader of the topology its data.
     ReaderAdd {
         /// Which.
@@ -85,6 +92,7 @@ impl Intent {
             Self::Rejoin { .. } => "rejoin",
             Self::Degrade { .. } => "degrade",
             Self::RestoreDurability => "restore-durability",
+            Self::WaiveReader { .. } => "waive-reader",
             Self::ReaderAdd { .. } => "reader add",
             Self::ReaderReseed { .. } => "reader reseed",
             Self::ReaderRemove { .. } => "reader remove",

@@ -40,6 +40,7 @@ pub fn plan(facts: &Facts, intent: &Intent, ids: PlanIds) -> Result<Plan, Refusa
         Intent::Rejoin { node } => redundancy::rejoin(facts, node),
         Intent::Degrade { reason } => redundancy::degrade(facts, reason),
         Intent::RestoreDurability => redundancy::restore_durability(facts),
+        Intent::WaiveReader { node, reason } => readers::waive(facts, node, reason),
         Intent::ReaderAdd { node } => readers::add(facts, node),
         Intent::ReaderReseed { node } => readers::reseed(facts, node),
         Intent::ReaderRemove { node } => readers::remove(facts, node),

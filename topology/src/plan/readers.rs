@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::limits::{SLOT_TIMEOUT_MS, SLOTS_READY_TIMEOUT_MS, SUBSCRIPTIONS_TIMEOUT_MS};
 use super::planner::Draft;
 use super::refusal::{Missing, Refusal, RefusalCode};
-use super::{Action, Undo};
+use super::{Action, RecordChange, Undo};
 use crate::agent_api::subscription_name;
 use crate::document::{ReaderNode, Topology};
 use crate::record::Beginning;
@@ -82,6 +82,39 @@ pub(super) fn reseed(facts: &Facts, node: &NodeId) -> Result<Draft, Refusal> {
             facts.record.epoch
         ));
     }
+    Ok(draft)
+}
+
+/// The log gate of this epoch need not hear the reader.
+pub(super) fn waive(facts: &Facts, node: &NodeId, reason: &str) -> Result<Draft, Refusal> {
+    let record = &facts.record;
+    let mut missing = Vec::new();
+    if reason.trim().is_empty() {
+        let what = "signing without a holder's word gives up a check and needs a reason";
+        missing.push(Missing::new(RefusalCode::ReasonMissing, what));
+    }
+    let reader = facts.topology.reader(node);
+    if reader.is_none() {
+        let what = format!("the waived reader {node} is not a reader of the topology");
+        missing.push(Missing::new(RefusalCode::UnknownWaivedReader, what));
+    }
+    if record.beginning == Beginning::First || record.waived_readers.contains(node) {
+        let what = format!("the log gate of epoch {} does not wait for {node}", record.epoch);
+        missing.push(Missing::new(RefusalCode::NothingToDo, what));
+    }
+    Refusal::unless_empty(missing)?;
+    let mut draft = Draft::new(facts);
+    draft.record(RecordChange::WaiveReader { reader: node.clone() }, Undo::Stop);
+    let held = reader.map(|reader| codes(&reader.jurisdictions)).unwrap_or_default();
+    draft.remark(format!(
+        "Given up: that the log of {held} extends what {node} has served. If it does not, players hold proofs that \
+         contradict what is signed from now on, and nobody notices before they compare."
+    ));
+    draft.remark(format!(
+        "A holder that answers must agree all the same, and {node} audits what it receives once it is back: keep its \
+         data as evidence until then."
+    ));
+    draft.remark("The writer starts its epoch anew: requests are held for the moment it takes.");
     Ok(draft)
 }
 

@@ -4,13 +4,15 @@
 //! record says `two`, and the record says `one`, with the writers under leases, before they stop waiting.
 
 use super::facts::Facts;
-use super::limits::{LEASE_TIMEOUT_MS, REJOIN_TIMEOUT_MS, SYNC_TIMEOUT_MS};
+use super::limits::{
+    EPOCH_TIMEOUT_MS, LEASE_TIMEOUT_MS, REJOIN_TIMEOUT_MS, SYNC_TIMEOUT_MS, WRITER_TIMEOUT_MS,
+};
 use super::planner::Draft;
 use super::readers;
 use super::refusal::{Missing, Refusal, RefusalCode};
 use super::{Action, RecordChange, Undo};
 use crate::document::{Durability, LedgerNode};
-use crate::record::Writes;
+use crate::record::{DegradedBy, Writes};
 use domicile_core::ids::NodeId;
 
 /// A ledger node becomes a standby of the writer's.
@@ -67,12 +69,14 @@ pub(super) fn degrade(facts: &Facts, reason: &str) -> Result<Draft, Refusal> {
     missing.extend(facts.primary_state_gap());
     Refusal::unless_empty(missing)?;
     let record = &facts.record;
-    let says_one = record.durability == Durability::One && record.sync_member.is_none();
+    // What a failover left is not what a person chose: said here, nobody restores it unasked.
+    let says_one = record.durability == Durability::One && record.degraded_by == DegradedBy::Person;
     let waits = facts
         .fresh(&record.writer_node)
         .is_some_and(|status| status.postgres.sync_member.is_some());
-    if says_one && !waits {
-        let what = "writes are acknowledged with one copy already";
+    let is_open = facts.epoch_is_open();
+    if says_one && !waits && is_open {
+        let what = "writes are acknowledged with one copy already, by a person's choice";
         return Err(Refusal::one(RefusalCode::NothingToDo, what));
     }
     let mut draft = Draft::new(facts);
@@ -88,10 +92,24 @@ pub(super) fn degrade(facts: &Facts, reason: &str) -> Result<Draft, Refusal> {
     draft.step(enforced, LEASE_TIMEOUT_MS, Undo::Stop);
     let off = Action::SyncOff { node: record.writer_node.clone() };
     draft.step(off, SYNC_TIMEOUT_MS, Undo::Stop);
+    if !is_open {
+        add_late_opening(&mut draft, facts);
+    }
     draft.remark(
         "Until `domicile restore-durability` has run, the loss of the writer's region loses acknowledged writes.",
     );
     Ok(draft)
+}
+
+/// A move broke after its new primary was promoted: its epoch is opened and its readers follow.
+fn add_late_opening(draft: &mut Draft, facts: &Facts) {
+    let record = &facts.record;
+    let open = Action::OpenEpoch { node: record.writer_node.clone(), epoch: record.epoch };
+    draft.step(open, EPOCH_TIMEOUT_MS, Undo::Stop);
+    let serves = Action::AwaitWriter { region: record.writer_region.clone(), epoch: record.epoch };
+    draft.step(serves, WRITER_TIMEOUT_MS, Undo::Stop);
+    readers::add_following(draft, facts, None);
+    readers::add_silent(draft, facts, None);
 }
 
 /// The steps that make the node the promotable second copy.

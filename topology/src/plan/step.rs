@@ -5,7 +5,7 @@
 
 use crate::document::Durability;
 use crate::member::Member;
-use crate::record::{Beginning, Record, Writes};
+use crate::record::{Beginning, DegradedBy, Record, Writes};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use serde::{Deserialize, Serialize};
@@ -161,7 +161,13 @@ pub enum RecordChange {
     ClearPromotable,
     /// The standby is promotable: sync under its current joining, replaying, confirmed.
     SetPromotable,
-    /// How many regions confirm, and who. The member is the one that the sync step before observed.
+    /// The log gate of this epoch need not hear a reader: a person waives it.
+    WaiveReader {
+        /// Which.
+        reader: NodeId,
+    },
+    /// How many regions confirm, and who. The member is the one that the sync step before observed. Within an epoch one
+    /// copy is always a person's choice; what a failover leaves comes with the new epoch.
     SetDurability {
         /// How many.
         durability: Durability,
@@ -195,10 +201,17 @@ impl RecordChange {
             Self::ClearPromotable => Record { promotable: false, ..record },
             Self::SetPromotable => Record { promotable: true, ..record },
             Self::SetDurability { durability: Durability::One, .. } => {
-                Record { durability: Durability::One, sync_member: None, ..record }
+                let degraded_by = DegradedBy::Person;
+                Record { durability: Durability::One, sync_member: None, degraded_by, ..record }
             }
             Self::SetDurability { durability: Durability::Two, .. } => {
-                Record { durability: Durability::Two, sync_member: joined, ..record }
+                let degraded_by = DegradedBy::Course;
+                Record { durability: Durability::Two, sync_member: joined, degraded_by, ..record }
+            }
+            Self::WaiveReader { reader } => {
+                let mut waived_readers = record.waived_readers.clone();
+                waived_readers.insert(reader.clone());
+                Record { waived_readers, ..record }
             }
             Self::NewEpoch { epoch, region, node, beginning, sync_member, waived_readers } => {
                 Record {
@@ -215,6 +228,7 @@ impl RecordChange {
                     writes: Writes::Open,
                     beginning: *beginning,
                     waived_readers: waived_readers.clone(),
+                    degraded_by: DegradedBy::Course,
                     ..record
                 }
             }

@@ -3,7 +3,7 @@
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
 use domicile_topology::document::Durability;
-use domicile_topology::record::{Beginning, RecordFault, Writes};
+use domicile_topology::record::{Beginning, DegradedBy, RecordFault, Writes};
 use domicile_topology::{JoinId, Member, Record};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -43,6 +43,10 @@ fn waiving(reader: &str, record: Record) -> Record {
     Record { waived_readers: BTreeSet::from([NodeId::parse(reader).unwrap()]), ..record }
 }
 
+fn chosen(record: Record) -> Record {
+    Record { degraded_by: DegradedBy::Person, ..record }
+}
+
 #[test]
 fn a_record_is_consistent() {
     for sound in [one(), two(), promotable(), promoted()] {
@@ -58,11 +62,32 @@ fn a_record_is_consistent() {
         ),
         (Record { beginning: Beginning::First, ..promoted() }, RecordFault::BeginningMismatch),
         (Record { beginning: Beginning::Forced, ..one() }, RecordFault::BeginningMismatch),
-        (waiving("reader-mt", promoted()), RecordFault::WaiverMisplaced),
+        (waiving("reader-mt", one()), RecordFault::WaiverMisplaced),
+        (chosen(two()), RecordFault::ChoiceMisplaced),
     ];
     for (record, fault) in cases {
         assert_eq!(record.check(), Err(fault));
     }
+}
+
+#[test]
+fn a_persons_choice_of_one_copy_ends_with_two_or_with_the_epoch() {
+    for next in [two(), forced(), chosen(one())] {
+        assert_eq!(chosen(one()).allows(&next), Ok(()), "{next:#?}");
+    }
+    assert_eq!(two().allows(&chosen(one())), Ok(()));
+    assert_eq!(chosen(one()).allows(&one()), Err(RecordFault::ChoiceUndone));
+    assert_eq!(one().allows(&chosen(forced())), Err(RecordFault::ChoiceMisplaced));
+    let written = serde_json::to_string(&promoted()).unwrap();
+    assert!(!written.contains("degraded_by"), "older programs read it: {written}");
+}
+
+#[test]
+fn a_reader_is_waived_within_an_epoch_and_stays_waived() {
+    let waived = waiving("reader-mt", promoted());
+    assert_eq!(promoted().allows(&waived), Ok(()));
+    assert_eq!(waived.allows(&promoted()), Err(RecordFault::WaiverMisplaced));
+    assert_eq!(promotable().allows(&waived), Err(RecordFault::WaiverMisplaced), "not on the way");
 }
 
 #[test]

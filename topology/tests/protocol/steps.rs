@@ -93,6 +93,8 @@ fn acts(action: &Action) -> Vec<Act> {
         Action::Record { change } => match change {
             RecordChange::CloseWrites => Act::Close,
             RecordChange::OpenWrites => Act::Open,
+            // The log gate is no part of this model.
+            RecordChange::WaiveReader { .. } => return Vec::new(),
             RecordChange::ClearPromotable => Act::ClearPromotable,
             RecordChange::SetPromotable => Act::SetPromotable,
             RecordChange::SetDurability { durability: Durability::Two, .. } => Act::Two,

@@ -2,7 +2,7 @@
 //!
 //! A writer signs only when its tree extends what the outside holds. Every holder that answers must agree, always.
 //! Who has to answer depends on how the epoch began: after a switchover or a failover, in which nothing acknowledged
-//! is missing, one holder; after a forced failover every holder that nobody waived by name. Once an epoch's gate was
+//! is missing, one holder (or none, when a person has waived every one that is silent by name); after a forced failover every holder that nobody waived by name. Once an epoch's gate was
 //! passed – the head row says so – a restart in it needs no holder. One log's refusal suspends that jurisdiction only.
 //!
 //! Pure: the facts are gathered by [`super::passage`], the judgement is made here.
@@ -65,7 +65,7 @@ pub(crate) fn judge(facts: &Facts) -> Verdict {
             Beginning::First if facts.never_signed => true,
             Beginning::First | Beginning::Switchover | Beginning::Failover => {
                 // When all have answered and none holds a checkpoint, nothing outside can be contradicted.
-                !facts.heard.is_empty() || missing.is_empty()
+                !facts.heard.is_empty() || missing.is_subset(&facts.waived)
             }
             Beginning::Forced => missing.is_subset(&facts.waived),
         };
@@ -125,6 +125,10 @@ mod tests {
             assert_eq!(judge(&unheard), Verdict::Wait { missing: names(&["reader-de"]) });
             let lost = Facts { never_signed: true, ..unheard.clone() };
             assert!(matches!(judge(&lost), Verdict::Wait { .. }), "the silent one may hold it");
+            let waived = Facts { waived: names(&["reader-de"]), ..unheard.clone() };
+            assert_eq!(judge(&waived), Verdict::Sign { missing: names(&["reader-de"]) });
+            let other = Facts { waived: names(&["reader-gb"]), ..unheard.clone() };
+            assert!(matches!(judge(&other), Verdict::Wait { .. }), "another one was waived");
             let none_holds = Facts { silent: names(&[]), ..unheard };
             assert_eq!(judge(&none_holds), Verdict::Sign { missing: names(&[]) });
         }

@@ -32,6 +32,9 @@ pub(crate) enum Verb<C: Args> {
     /// Have a second region confirm every write again, and make it promotable
     #[command(after_help = EXIT_CODES)]
     RestoreDurability(Only<C>),
+    /// Let this epoch's logs go on without the word of a reader that is gone
+    #[command(after_help = EXIT_CODES)]
+    WaiveReader(Waive<C>),
 }
 
 /// `reader`.
@@ -88,6 +91,17 @@ pub(crate) struct Node<C: Args> {
 
 #[derive(Debug, Args)]
 pub(crate) struct Degrade<C: Args> {
+    /// Why; kept in the journal
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    conduct: C,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Waive<C: Args> {
+    /// The reader
+    node: NodeId,
     /// Why; kept in the journal
     #[arg(long)]
     reason: String,
@@ -162,6 +176,9 @@ impl<C: Args> Verb<C> {
             }
             Self::Degrade(Degrade { reason, conduct }) => (Intent::Degrade { reason }, conduct),
             Self::RestoreDurability(Only { conduct }) => (Intent::RestoreDurability, conduct),
+            Self::WaiveReader(Waive { node, reason, conduct }) => {
+                (Intent::WaiveReader { node, reason }, conduct)
+            }
         }
     }
 }

@@ -65,6 +65,9 @@ fn irreversible(plan: &Plan) -> Option<String> {
         Intent::ReaderRemove { node } => {
             Some(format!("{node} gets no more rows; to return it is copied anew"))
         }
+        Intent::WaiveReader { node, .. } => {
+            Some(format!("logs are signed although nobody has compared them with {node}"))
+        }
         _ if !reseeded.is_empty() => {
             Some(format!("the rows of {} are deleted and copied anew", words::list(reseeded)))
         }
@@ -95,6 +98,10 @@ mod tests {
             "{}",
             asked.text
         );
+        plan = example();
+        let node = NodeId::parse("reader-gb").unwrap();
+        plan.intent = Intent::WaiveReader { node, reason: "its host is gone".to_owned() };
+        assert_eq!(question(&plan, "demo").wanted, "demo");
         plan = example();
         plan.intent = Intent::ReaderRemove { node: NodeId::parse("reader-gb").unwrap() };
         assert_eq!(question(&plan, "demo").wanted, "demo");

@@ -18,6 +18,9 @@ pub(crate) fn intent(intent: &Intent) -> String {
         Intent::Rejoin { node } => format!("rejoin {node}"),
         Intent::Degrade { reason } => format!("degrade to one copy ({reason})"),
         Intent::RestoreDurability => "restore durability".to_owned(),
+        Intent::WaiveReader { node, reason } => {
+            format!("let this epoch's logs go on without the word of {node} ({reason})")
+        }
         Intent::ReaderAdd { node } => format!("add reader {node}"),
         Intent::ReaderReseed { node } => format!("copy reader {node} anew"),
         Intent::ReaderRemove { node } => format!("remove reader {node}"),
@@ -129,6 +132,7 @@ fn record(change: &RecordChange) -> String {
         RecordChange::OpenWrites => "the writer takes work again".to_owned(),
         RecordChange::ClearPromotable => "no standby is promotable".to_owned(),
         RecordChange::SetPromotable => "the standby is promotable".to_owned(),
+        RecordChange::WaiveReader { reader } => format!("the log gate need not hear {reader}"),
         RecordChange::SetDurability { durability: Durability::Two, standby } => {
             format!("two copies, confirmed by {}", name(standby.as_ref()))
         }
@@ -142,7 +146,7 @@ fn record(change: &RecordChange) -> String {
 const fn record_precondition(change: &RecordChange) -> &'static str {
     match change {
         RecordChange::CloseWrites => "the standby is ready",
-        RecordChange::OpenWrites => "the epoch has not changed",
+        RecordChange::OpenWrites | RecordChange::WaiveReader { .. } => "the epoch has not changed",
         RecordChange::ClearPromotable => "nobody else has changed the record",
         RecordChange::SetPromotable => "the standby is synchronous, replaying and confirmed",
         RecordChange::SetDurability { .. } => "no standby is promotable",

@@ -15,7 +15,7 @@ use domicile_core::ids::{ClusterId, NodeId, RegionId};
 use domicile_execute::chain;
 use domicile_topology::Topology;
 use domicile_topology::observed::{NodeKind, NodeStatus, PostgresState};
-use domicile_topology::record::{Record, Writes};
+use domicile_topology::record::{DegradedBy, Record, Writes};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -168,7 +168,11 @@ async fn services(topology: &Topology, agents: &Agents, record: Option<&Record>)
 fn standing_problems(record: &Record) -> Vec<String> {
     let mut problems = Vec::new();
     if !record.promotable {
-        let text = format!("no standby is promotable (durability {:?})", record.durability);
+        let by = match record.degraded_by {
+            DegradedBy::Course => "",
+            DegradedBy::Person => ", chosen by a person: `domicile restore-durability` ends it",
+        };
+        let text = format!("no standby is promotable (durability {:?}{by})", record.durability);
         problems.push(text.to_ascii_lowercase());
     }
     if record.writes == Writes::Closing {

@@ -41,9 +41,18 @@ impl<'a> Walk<'a> {
                 self.done.insert(Done::OneCopy);
                 self.done.remove(&Done::LeasesEnforced);
             }
+            RecordChange::WaiveReader { reader } => self.waive(reader),
             RecordChange::ClearPromotable => {}
         }
         self.record = next;
+    }
+
+    fn waive(&mut self, reader: &NodeId) {
+        let by_person = matches!(
+            &self.plan.intent,
+            Intent::WaiveReader { node, reason } if node == reader && !reason.trim().is_empty()
+        );
+        self.require(by_person, "a holder is left out by a person's word for it only");
     }
 
     /// The member of a joining that only the running plan learns; a stand-in keeps the nodes apart.
@@ -170,7 +179,11 @@ impl<'a> Walk<'a> {
 
     pub(super) fn open(&mut self, node: &NodeId, epoch: Epoch) {
         let named = node == &self.record.writer_node && epoch == self.record.epoch;
-        self.require(named && self.has(Done::Promoted), "an epoch is opened on its promoted node");
+        let late = !self.has(Done::NewEpoch) && self.facts.primary_state_gap().is_none();
+        let is_primary = self.has(Done::Promoted) || late;
+        self.require(named && is_primary, "an epoch is opened on its promoted node");
+        let waits = late && (self.has(Done::OneCopy) || self.record.durability == Durability::Two);
+        self.require(!waits, "an epoch that waits for its second copy in vain is opened without");
         let returns = self.demoted.is_none_or(|member| self.rejoined.contains(&member.node));
         self.require(
             returns,

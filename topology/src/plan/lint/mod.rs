@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::{Action, Intent, Plan, RecordChange, Undo};
 use crate::document::Durability;
 use crate::member::Member;
-use crate::record::{Record, Writes};
+use crate::record::{DegradedBy, Record, Writes};
 use domicile_core::ids::{Jurisdiction, NodeId};
 use std::collections::BTreeSet;
 
@@ -272,14 +272,16 @@ impl<'a> Walk<'a> {
         self.require(!self.plan.steps.is_empty(), "a plan has steps");
         self.require(!self.has(Done::Closed), "a plan that closes writes opens them again");
         self.require(!self.has(Done::OneCopy), "after the record says one, commits stop waiting");
+        if self.has(Done::Opened) {
+            let mut readers = self.facts.topology.readers.iter().map(|reader| &reader.node);
+            let all_follow = readers.all(|reader| self.follow.contains(reader));
+            self.require(all_follow, "every reader follows an epoch that is opened");
+        }
         if self.has(Done::NewEpoch) {
             self.require(
                 self.has(Done::Promoted) && self.has(Done::Opened) && self.has(Done::Serves),
                 "a new epoch has its node promoted, is opened and served",
             );
-            let mut readers = self.facts.topology.readers.iter().map(|reader| &reader.node);
-            let all_follow = readers.all(|reader| self.follow.contains(reader));
-            self.require(all_follow, "every reader follows a new epoch");
         }
         let is_redundant = match self.plan.intent {
             Intent::Switchover { .. } | Intent::Failback | Intent::RestoreDurability => {
@@ -294,6 +296,12 @@ impl<'a> Walk<'a> {
             let was_seen = self.synced == Some(&member.node);
             let is_ready = was_seen || self.facts.standby_gaps(&member.node).is_empty();
             self.require(is_ready, "redundancy is restored once commits were seen to wait");
+        }
+        if matches!(self.plan.intent, Intent::Degrade { .. }) {
+            let is_chosen = self.record.degraded_by == DegradedBy::Person;
+            self.require(is_chosen, "the record says that a person chose one copy");
+            let opens = self.facts.epoch_is_open() || self.has(Done::Serves);
+            self.require(opens, "an epoch that waited in vain is opened and served");
         }
         if let Intent::Rejoin { node } = &self.plan.intent {
             self.require(self.rejoined.contains(node), "the node rejoins");

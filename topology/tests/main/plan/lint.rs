@@ -28,6 +28,10 @@ fn any_intent() -> impl Strategy<Value = Intent> {
         Just(Intent::RestoreDurability),
         any_node().prop_map(|name| Intent::Rejoin { node: node(name) }),
         reason().prop_map(|reason| Intent::Degrade { reason: reason.unwrap_or_default() }),
+        (any_node(), reason()).prop_map(|(name, reason)| Intent::WaiveReader {
+            node: node(name),
+            reason: reason.unwrap_or_default(),
+        }),
         any_node().prop_map(|name| Intent::ReaderAdd { node: node(name) }),
         any_node().prop_map(|name| Intent::ReaderReseed { node: node(name) }),
         any_node().prop_map(|name| Intent::ReaderRemove { node: node(name) }),

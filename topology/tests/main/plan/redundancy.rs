@@ -3,6 +3,7 @@
 use super::situation::{
     Change, alone, assert_outlines, degraded, healthy, member, node, outline, plan, region,
 };
+use domicile_core::epoch::Epoch;
 use domicile_topology::plan::Intent;
 use domicile_topology::record::{Beginning, Writes};
 use std::collections::BTreeSet;
@@ -105,6 +106,10 @@ fn a_node_rejoins_and_loses_promotable_first() {
 fn degrading_keeps_the_order_that_fences() {
     let steps = ["record one", "await lease enforced mt-1", "sync off ledger-mt"];
     let promotable: Vec<&str> = [&["record ClearPromotable"], &steps[..]].concat();
+    let follow = ["reader-mt", "reader-de", "reader-gb"].map(|reader| format!("follow {reader}"));
+    let opening = ["open epoch ledger-mt", "await writer mt-1"];
+    let late = [&promotable, &opening[..], &follow.each_ref().map(String::as_str)].concat();
+    let after_failover = ["record one", "await lease enforced de-1", "sync off ledger-de"];
     let intent = |reason: &str| Intent::Degrade { reason: reason.into() };
     assert_outlines(
         &intent("Germany is down"),
@@ -114,8 +119,9 @@ fn degrading_keeps_the_order_that_fences() {
             (
                 "its own epoch waits to be opened",
                 healthy().status("ledger-mt", |status| status.epoch_open = None),
-                &promotable,
+                &late,
             ),
+            ("a failover left one copy, and it is to stay so", alone(), &after_failover),
             ("interrupted", degraded(), &steps[1..]),
             (
                 "degraded",
@@ -130,6 +136,37 @@ fn degrading_keeps_the_order_that_fences() {
         ],
     );
     assert_outlines(&intent(" "), vec![("no reason", healthy(), &["refused", "reason-missing"])]);
+}
+
+#[test]
+fn a_holder_that_is_gone_is_waived_by_name_and_reason() {
+    let waive =
+        |name, reason: &str| Intent::WaiveReader { node: node(name), reason: reason.into() };
+    let first = healthy().record(|record| {
+        (record.epoch, record.beginning) = (Epoch(1), Beginning::First);
+    });
+    let waived = healthy().record(|record| {
+        record.waived_readers.insert(node("reader-gb"));
+    });
+    let change = r#"record WaiveReader { reader: NodeId("reader-gb") }"#;
+    assert_outlines(
+        &waive("reader-gb", "its host burnt"),
+        vec![
+            ("its host is gone", healthy().silent("reader-gb"), &[change]),
+            ("nothing was served before", first, &["refused", "nothing-to-do"]),
+            ("waived already", waived, &["refused", "nothing-to-do"]),
+        ],
+    );
+    assert_outlines(
+        &waive("reader-gb", " "),
+        vec![("no reason", healthy(), &["refused", "reason-missing"])],
+    );
+    assert_outlines(
+        &waive("ledger-mt", "why not"),
+        vec![("no reader", healthy(), &["refused", "unknown-waived-reader"])],
+    );
+    let plan = plan(&healthy(), &waive("reader-gb", "its host burnt")).unwrap();
+    assert!(plan.remarks[0].starts_with("Given up"), "{plan:#?}");
 }
 
 #[test]

@@ -74,6 +74,16 @@ fn verbs() -> Vec<(&'static str, Facts, Intent)> {
         ("restore-durability", alone(), Intent::RestoreDurability),
         ("failback, after a failover", alone(), Intent::Failback),
         ("degrade", healthy(), Intent::Degrade { reason: "the standby is lost".into() }),
+        (
+            "degrade, after a switchover that broke before its epoch was open",
+            healthy().status("ledger-mt", |status| status.epoch_open = None),
+            Intent::Degrade { reason: "the standby is lost".into() },
+        ),
+        (
+            "waive-reader reader-gb",
+            healthy(),
+            Intent::WaiveReader { node: reader(), reason: "its host is lost".into() },
+        ),
         ("reader add reader-gb", healthy(), Intent::ReaderAdd { node: reader() }),
         ("reader reseed reader-gb", healthy(), Intent::ReaderReseed { node: reader() }),
         (

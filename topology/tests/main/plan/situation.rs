@@ -9,7 +9,7 @@ use domicile_topology::observed::{
     NodeKind, NodeStatus, PostgresState, PostgresStatus, SlotStatus, StandbyStatus,
 };
 use domicile_topology::plan::{Action, Fact, Facts, Intent, Plan, PlanIds, RecordChange, Refusal};
-use domicile_topology::record::Beginning;
+use domicile_topology::record::{Beginning, DegradedBy};
 use domicile_topology::{JoinId, Member, Record, Topology};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -192,12 +192,13 @@ pub(crate) trait Change: Into<Facts> {
     }
 }
 
-/// Nobody is promotable, and one copy is enough.
+/// A person has chosen that one copy is enough.
 pub(crate) fn degraded() -> Facts {
     healthy().record(|record| {
         record.promotable = false;
         record.durability = Durability::One;
         record.sync_member = None;
+        record.degraded_by = DegradedBy::Person;
     })
 }
 

@@ -36,6 +36,7 @@ fn situations() -> Vec<(Facts, Stage, Intent)> {
         (closing().stopped("ledger-mt"), Stage::Demoted, failover("de-1", None)),
         (waiting(), Stage::Promoted, degrade()),
         (waiting().silent("ledger-mt"), Stage::Chosen, force()),
+        (alone(), Stage::Leads, degrade()),
         (degraded(), Stage::Leads, force()),
         (degraded().silent("ledger-mt"), Stage::Chosen, force()),
         (alone(), Stage::Leads, Intent::RestoreDurability),
