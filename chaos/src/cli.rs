@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use domicile_chaos::crash::Share;
+use domicile_chaos::delay::RELAY;
 use domicile_chaos::suite::Options;
 use std::path::PathBuf;
 
@@ -32,6 +33,13 @@ pub(crate) enum Command {
     Report {
         /// The folder that `run` or `suite` wrote
         folder: PathBuf,
+    },
+    /// Hold each packet for a while: started by this program itself, with a TUN device as standard input
+    #[command(name = RELAY, hide = true)]
+    Relay {
+        /// How long, in milliseconds
+        #[arg(long)]
+        one_way_ms: u64,
     },
     /// Judge one history against what was observed
     Check {

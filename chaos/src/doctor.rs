@@ -1,18 +1,28 @@
 //! What this machine can do to a system: each capability is tried, not guessed.
 
+use crate::delay;
 use crate::fault::freezer;
 use crate::namespaces::blackhole_works;
 use crate::system::Programs;
 use crate::term::say;
+use anyhow::Result;
 use rustix::process::geteuid;
 use std::path::Path;
 
 /// One capability.
 struct Finding {
     what: &'static str,
-    found: Result<String, String>,
+    found: std::result::Result<String, String>,
     /// Whether experiments on loopback need it.
     needed: bool,
+}
+
+/// Tries what only root can do.
+fn as_root(works: fn() -> Result<()>, found: &str) -> std::result::Result<String, String> {
+    if !geteuid().is_root() {
+        return Err("needs root".to_owned());
+    }
+    works().map(|()| found.to_owned()).map_err(|error| format!("{error:#}"))
 }
 
 fn findings() -> Vec<Finding> {
@@ -25,13 +35,8 @@ fn findings() -> Vec<Finding> {
             Err(format!("{} is missing", path.display()))
         }
     };
-    let namespaces = if geteuid().is_root() {
-        blackhole_works()
-            .map(|()| "namespaces and one-way drops by policy rules".to_owned())
-            .map_err(|e| format!("{e:#}"))
-    } else {
-        Err("needs root".to_owned())
-    };
+    let namespaces = as_root(blackhole_works, "namespaces and one-way drops by policy rules");
+    let delay = as_root(delay::works, "packets led through a TUN device");
     vec![
         Finding {
             what: "the CLI",
@@ -68,11 +73,7 @@ fn findings() -> Vec<Finding> {
             found: namespaces,
             needed: false,
         },
-        Finding {
-            what: "delay between regions (NFQUEUE)",
-            found: Err("not built: no experiment with delay is run".to_owned()),
-            needed: false,
-        },
+        Finding { what: "delay between regions (--netns)", found: delay, needed: false },
         Finding {
             what: "CPU pressure, to distrust a run",
             found: std::fs::read_to_string("/proc/pressure/cpu")

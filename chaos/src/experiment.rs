@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 13] = [
+const SHIPPED: [&str; 14] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
@@ -20,6 +20,7 @@ const SHIPPED: [&str; 13] = [
     include_str!("../experiments/round-trip.toml"),
     include_str!("../experiments/one-way-cut.toml"),
     include_str!("../experiments/region-isolated.toml"),
+    include_str!("../experiments/wan-switchover.toml"),
     include_str!("../experiments/writer-killed.toml"),
     include_str!("../experiments/postgres-killed.toml"),
 ];

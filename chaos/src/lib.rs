@@ -5,6 +5,7 @@
 
 pub mod crash;
 pub mod database;
+pub mod delay;
 pub mod digest;
 pub mod doctor;
 pub mod experiment;

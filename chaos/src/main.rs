@@ -9,8 +9,9 @@ use domicile_chaos::experiment::Experiment;
 use domicile_chaos::namespaces::{self, ROUTER};
 use domicile_chaos::report::Word;
 use domicile_chaos::term::say;
-use domicile_chaos::{crash, doctor, suite};
+use domicile_chaos::{crash, delay, doctor, suite};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The command line, or a file it names, is wrong.
 const USAGE: u8 = 64;
@@ -64,6 +65,9 @@ fn run(cli: Cli) -> Result<Word> {
             Command::CrashPoints(args) => {
                 let share = args.share;
                 Ok(crash::run(&args.into_options(), share).await?.word())
+            }
+            Command::Relay { one_way_ms } => {
+                delay::relay(Duration::from_millis(one_way_ms)).map(|()| Word::NotRun)
             }
             Command::Report { folder } => suite::report(&folder),
             Command::Check { history, observations } => suite::check(&history, &observations),

@@ -2,7 +2,8 @@
 //!
 //! The program itself runs in the router's namespace, so that clients and the operator reach every region whatever is cut
 //! between them, and so that nothing of the machine's own network is changed. Only iproute2 and nsenter are needed: a
-//! policy rule of type `blackhole` from one network to another. Deliberately absent: delay (this kernel has no netem).
+//! policy rule of type `blackhole` from one network to another. Deliberately absent: time between them, which is
+//! [`crate::delay`]'s.
 
 use crate::system::System;
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ pub const ROUTER: &str = "DOMICILE_CHAOS_ROUTER";
 const PREFIX: &str = "domchaos";
 
 /// Runs `ip`.
-fn ip(arguments: &[&str]) -> Result<()> {
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).output().context("cannot run `ip`")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -6,6 +6,7 @@ pub mod freezer;
 mod kill;
 mod slot;
 
+use crate::delay::{self, Delayed};
 use crate::namespaces::OneWay;
 use crate::process::{self, Process};
 use crate::system::System;
@@ -65,6 +66,11 @@ pub enum Fault {
         /// The reader's node.
         reader: String,
     },
+    /// Packets between regions take their time.
+    Delay {
+        /// There and back, in milliseconds.
+        round_trip_ms: u64,
+    },
     /// Packets from one region to another are lost.
     Cut {
         /// From this region.
@@ -89,6 +95,7 @@ enum Heal {
     Continue(Vec<Process>),
     Slot(NodeId),
     Join(Vec<OneWay>),
+    Near(Delayed),
     Nothing,
 }
 
@@ -124,6 +131,10 @@ pub async fn inject(system: &System, fault: &Fault) -> Result<Injected> {
             let reader = NodeId::parse(reader)?;
             let what = slot::unready(system, &reader).await?;
             Ok(Injected { what, heal: Heal::Slot(reader) })
+        }
+        Fault::Delay { round_trip_ms } => {
+            let delayed = delay::inject(system, Duration::from_millis(*round_trip_ms)).await?;
+            Ok(Injected { what: delayed.describe()?, heal: Heal::Near(delayed) })
         }
         Fault::Cut { from, to, both_ways } => cut(system, from, to, *both_ways),
     }
@@ -175,6 +186,7 @@ impl Injected {
             Heal::Continue(processes) => {
                 processes.iter().try_for_each(|process| process.signal(Signal::CONT))
             }
+            Heal::Near(delayed) => delayed.heal().await,
             Heal::Join(ways) => ways.iter().try_for_each(OneWay::join),
             Heal::Slot(reader) => slot::again(system, &reader).await,
             Heal::Nothing => Ok(()),
