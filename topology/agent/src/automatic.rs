@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use domicile_control::ControlClient;
 use domicile_core::ids::NodeId;
-use domicile_execute::{EtcdJournal, ExecuteError, Executor, LiveWorld, World, abandoned, observe};
+use domicile_execute::{
+    EtcdJournal, ExecuteError, Executor, LiveWorld, PrimaryDead, World, abandoned, observe,
+};
 use domicile_service::client::{ClientError, ClientLimits, HttpClient};
 use domicile_topology::Topology;
 use domicile_topology::address::ServiceUrl;
@@ -90,6 +92,7 @@ impl Automatic {
     async fn consider_failover(&mut self, record: &Record, topology: &Arc<Topology>) {
         match self.primary_is_dead(record, topology).await {
             Ok(()) if self.failovers.due(record.epoch) => {
+                let at = Instant::now();
                 let silence_ms = self.agent.silence_ms();
                 tracing::warn!(primary = %record.writer_node, ?silence_ms, "the primary is dead: failing over");
                 let intent = Intent::Failover {
@@ -97,7 +100,9 @@ impl Automatic {
                     accept_data_loss: None,
                     waived_readers: BTreeSet::new(),
                 };
-                self.act(&intent, topology, record).await;
+                let silence_ms = silence_ms.unwrap_or_default();
+                let because = Some(PrimaryDead { silence_ms, at });
+                self.act(&intent, because, topology, record).await;
             }
             Ok(()) => {}
             Err(stay) => self.tell(stay),
@@ -164,7 +169,7 @@ impl Automatic {
             let done = self.go_on(topology).await;
             self.judge_attempt("complete", done);
         } else if self.another_is_back(topology, record).await {
-            self.act(&Intent::RestoreDurability, topology, record).await;
+            self.act(&Intent::RestoreDurability, None, topology, record).await;
         } else {
             // Looked again after the usual pause, without using an attempt up.
             self.lacking_since = Some(Instant::now());
@@ -203,8 +208,14 @@ impl Automatic {
         false
     }
 
-    async fn act(&mut self, intent: &Intent, topology: &Arc<Topology>, record: &Record) {
-        let done = self.plan_and_run(intent, topology, record).await;
+    async fn act(
+        &mut self,
+        intent: &Intent,
+        because: Option<PrimaryDead>,
+        topology: &Arc<Topology>,
+        record: &Record,
+    ) {
+        let done = self.plan_and_run(intent, because, topology, record).await;
         self.judge_attempt(intent.verb(), done);
     }
 
@@ -234,10 +245,14 @@ impl Automatic {
     async fn plan_and_run(
         &self,
         intent: &Intent,
+        because: Option<PrimaryDead>,
         topology: &Arc<Topology>,
         record: &Record,
     ) -> Result<(), String> {
-        let (executor, world) = self.executor(topology);
+        let (mut executor, world) = self.executor(topology);
+        if let Some(because) = because {
+            executor = executor.because(because);
+        }
         let facts = observe(&*world).await.map_err(|error| error.to_string())?;
         if facts.record != *record {
             return Err("the control record has changed meanwhile".to_owned());

@@ -6,10 +6,12 @@
 
 mod endpoints;
 mod lease;
+mod member;
 mod messages;
 mod stream;
 
 pub use lease::{Lease, LeaseId};
+pub use member::{MemberId, MemberStatus};
 pub(crate) use stream::Event;
 
 use crate::config::{ControlConfig, limits};

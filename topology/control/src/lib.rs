@@ -12,6 +12,7 @@ mod error;
 pub mod etcd;
 mod follow;
 mod leases;
+mod patience;
 pub mod plans;
 mod watch;
 
@@ -20,6 +21,7 @@ pub use config::{ControlConfig, TlsPaths, limits};
 pub use error::Error;
 pub use etcd::{LeaseId, Revision};
 pub use leases::{Leases, Renewal};
+pub use patience::patiently;
 pub use plans::{PlanLock, Plans, RecordStep, StoredEntry, StoredPlan, Superseded};
 pub use watch::{Known, Watch};
 

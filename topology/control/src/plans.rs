@@ -22,7 +22,7 @@ pub const MAX_KEPT_PLANS: usize = 50;
 /// Most entries of one journal.
 pub const MAX_JOURNAL_ENTRIES: u32 = 9_999;
 /// How long a lost answer is asked after, milliseconds.
-pub const SETTLE_FOR_MS: u64 = 5_000;
+pub const SETTLE_FOR_MS: u64 = 15_000;
 /// Most characters of a plan's id.
 pub const MAX_PLAN_ID_CHARS: usize = 64;
 

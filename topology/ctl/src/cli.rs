@@ -149,6 +149,9 @@ pub(crate) struct DrillArgs {
     /// Where the first cycle goes [default: the other region that may write]
     #[arg(long, value_name = "REGION")]
     pub(crate) to: Option<RegionId>,
+    /// Where the control plane's leader is when the region dies; unless as it is, the region's member dies too
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = EtcdLeader::AsIs)]
+    pub(crate) etcd_leader: EtcdLeader,
     /// Where the report goes [default: `drills/` in the state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) report: Option<PathBuf>,
@@ -164,7 +167,8 @@ impl DrillArgs {
     /// One live round trip, nothing asked.
     pub(crate) fn round_trip(report: PathBuf) -> Self {
         let (kind, mode) = (DrillKind::RoundTrip, DrillMode::Live);
-        Self { kind, mode, cycles: 1, to: None, report: Some(report), json: false, yes: true }
+        let (etcd_leader, report) = (EtcdLeader::AsIs, Some(report));
+        Self { kind, mode, cycles: 1, to: None, etcd_leader, report, json: false, yes: true }
     }
 }
 
@@ -182,6 +186,25 @@ pub(crate) enum DrillKind {
 pub(crate) enum DrillMode {
     DryRun,
     Live,
+}
+
+/// Where the control plane's leader is when a region is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EtcdLeader {
+    AsIs,
+    WithWriter,
+    Elsewhere,
+}
+
+impl EtcdLeader {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AsIs => "as-is",
+            Self::WithWriter => "with-writer",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
 }
 
 impl DrillKind {

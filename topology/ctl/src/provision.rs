@@ -262,6 +262,8 @@ pub(crate) fn etcd_arguments(topology: &Topology, name: &UnitName) -> Result<Vec
         // A failover waits for a new leader when the old one was in the lost region; leases last at least 1.5 elections.
         ("heartbeat-interval", "100".into()),
         ("election-timeout", "1500".into()),
+        // A member that comes back from isolation asks before it calls an election: the leader stays.
+        ("pre-vote", "true".into()),
         ("enable-grpc-gateway", "false".into()),
         ("auto-compaction-mode", "periodic".into()),
         ("auto-compaction-retention", "1h".into()),

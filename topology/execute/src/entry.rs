@@ -32,6 +32,13 @@ pub enum Happened {
         /// Which step.
         step: usize,
     },
+    /// An agent began by itself, because the primary is dead as it and others concluded.
+    PrimaryDead {
+        /// How long nothing had arrived from it then, milliseconds.
+        silence_ms: u64,
+        /// How long before this entry that was, milliseconds.
+        before_ms: u64,
+    },
     /// The step's postcondition was observed.
     Done {
         /// Which step.
@@ -234,7 +241,10 @@ impl History {
             }
             Happened::CallingOff { reason } => self.calling_off = Some(reason.clone()),
             Happened::Ended { outcome } => self.outcome = Some(outcome.clone()),
-            Happened::Stopped { .. } | Happened::Resumed | Happened::Reopened { .. } => {}
+            Happened::PrimaryDead { .. }
+            | Happened::Stopped { .. }
+            | Happened::Resumed
+            | Happened::Reopened { .. } => {}
         }
         if let Some(record) = entry.record() {
             self.record = record.clone();

@@ -25,6 +25,16 @@ pub struct Executor {
     owner: String,
     audit: Option<PathBuf>,
     crash: CrashPoint,
+    because: Option<PrimaryDead>,
+}
+
+/// What an agent that acts by itself has concluded.
+#[derive(Debug, Clone, Copy)]
+pub struct PrimaryDead {
+    /// How long nothing had arrived from the primary.
+    pub silence_ms: u64,
+    /// When it was concluded.
+    pub at: Instant,
 }
 
 /// A plan that is over.
@@ -55,7 +65,13 @@ impl Executor {
     /// An executor; `owner` is who others are told runs the plan, such as `agent ledger-de`.
     pub fn new(world: Arc<dyn World>, journal: Arc<dyn Journal>, owner: impl Into<String>) -> Self {
         let crash = CrashPoint::from_environment();
-        Self { world, journal, owner: owner.into(), audit: None, crash }
+        Self { world, journal, owner: owner.into(), audit: None, crash, because: None }
+    }
+
+    /// Writes down first why a plan is begun that nobody has asked for.
+    #[must_use]
+    pub fn because(self, because: PrimaryDead) -> Self {
+        Self { because: Some(because), ..self }
     }
 
     /// Writes every entry to this file as well, chained by hashes.
@@ -201,7 +217,8 @@ impl Executor {
         };
         let outcome = match is_over {
             Some(outcome) => Ok(outcome),
-            None => run.resume_or_begin(!stored.journal.is_empty()).await,
+            None if stored.journal.is_empty() => run.begin(self.because).await,
+            None => run.resume().await,
         };
         let history = run.history;
         let (audit, audit_fault) = audit.close().await;

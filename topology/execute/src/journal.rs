@@ -1,7 +1,7 @@
 //! The durable journal, as a trait: etcd in earnest, a simulated one in tests.
 
 use domicile_control::{
-    ControlClient, Error, PlanLock, Plans, RecordStep, Revision, StoredPlan, Superseded,
+    ControlClient, Error, PlanLock, Plans, RecordStep, Revision, StoredPlan, Superseded, patiently,
 };
 use domicile_topology::plan::Plan;
 use futures_util::FutureExt as _;
@@ -90,11 +90,11 @@ impl HeldJournal for EtcdHeld {
     }
 
     fn current(&self) -> Answer<'_, Option<StoredPlan>> {
-        self.plans.current().boxed()
+        patiently(|| self.plans.current()).boxed()
     }
 
     fn find<'a>(&'a self, id: &'a str) -> Answer<'a, Option<StoredPlan>> {
-        self.plans.find(id).boxed()
+        patiently(|| self.plans.find(id)).boxed()
     }
 
     fn begin<'a>(&'a self, plan: &'a Plan, superseded: Option<&'a Superseded>) -> Answer<'a, ()> {

@@ -29,7 +29,7 @@ pub use calls::{AgentCalls, LOOK_TIMEOUT_MS, chain};
 pub use crash::CRASH_POINT_VARIABLE;
 pub use entry::{Entry, Happened, History, Learnt, Outcome};
 pub use error::{ExecuteError, StepError};
-pub use executor::{Executor, Finished};
+pub use executor::{Executor, Finished, PrimaryDead};
 pub use journal::{Answer, EtcdJournal, HeldJournal, Journal, Write};
 pub use live::LiveWorld;
 pub use observe::observe;

@@ -3,7 +3,7 @@
 use crate::calls::AgentCalls;
 use crate::world::{Call, World, WorldError};
 use bytes::Bytes;
-use domicile_control::{ControlClient, Leases, Record, Versioned};
+use domicile_control::{ControlClient, Leases, Record, Versioned, patiently};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::NodeId;
 use domicile_service::client::HttpClient;
@@ -74,11 +74,15 @@ impl World for LiveWorld {
 
     fn record(&self) -> Call<'_, Versioned<Record>> {
         let missing = || WorldError::Unreachable("there is no control record".to_owned());
-        async move { self.control.record().await?.ok_or_else(missing) }.boxed()
+        async move { patiently(|| self.control.record()).await?.ok_or_else(missing) }.boxed()
     }
 
     fn leases(&self) -> Call<'_, Vec<WriterLease>> {
-        async move { Ok(Leases::new(&self.control).list().await?) }.boxed()
+        async move {
+            let leases = Leases::new(&self.control);
+            Ok(patiently(|| leases.list()).await?)
+        }
+        .boxed()
     }
 
     fn writer_epoch<'a>(&'a self, writer: &'a NodeId) -> Call<'a, Option<Epoch>> {

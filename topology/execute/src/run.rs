@@ -12,6 +12,7 @@ use crate::audit::AuditFile;
 use crate::crash::{CrashPoint, Side};
 use crate::entry::{Entry, Happened, History, Learnt, Outcome};
 use crate::error::{ExecuteError, StepError};
+use crate::executor::PrimaryDead;
 use crate::journal::{HeldJournal, Write};
 use crate::precondition;
 use crate::progress::{Progress, Report, What};
@@ -48,14 +49,20 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs a plan that is new, or goes on with one that is not.
-    pub(crate) async fn resume_or_begin(
+    /// Runs a plan that is new.
+    pub(crate) async fn begin(
         &mut self,
-        is_resumed: bool,
+        because: Option<PrimaryDead>,
     ) -> Result<Outcome, ExecuteError> {
-        if is_resumed {
-            self.note(Happened::Resumed);
+        if let Some(PrimaryDead { silence_ms, at }) = because {
+            self.note(Happened::PrimaryDead { silence_ms, before_ms: millis(at.elapsed()) });
         }
+        self.go().await
+    }
+
+    /// Goes on with one that is not.
+    pub(crate) async fn resume(&mut self) -> Result<Outcome, ExecuteError> {
+        self.note(Happened::Resumed);
         self.go().await
     }
 

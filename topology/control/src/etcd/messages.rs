@@ -7,6 +7,8 @@ use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct ResponseHeader {
+    #[prost(uint64, tag = "2")]
+    pub(crate) member_id: u64,
     #[prost(int64, tag = "3")]
     pub(crate) revision: i64,
 }
@@ -192,6 +194,26 @@ pub(crate) struct LeaseKeepAliveResponse {
     #[prost(int64, tag = "3")]
     pub(crate) ttl_s: i64,
 }
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct StatusRequest {}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct StatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint64, tag = "4")]
+    pub(crate) leader: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct MoveLeaderRequest {
+    #[prost(uint64, tag = "1")]
+    pub(crate) target: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct MoveLeaderResponse {}
 
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct WatchRequest {

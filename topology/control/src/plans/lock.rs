@@ -5,6 +5,7 @@ use super::{Plans, keys, malformed, text};
 use crate::client::ControlClient;
 use crate::error::Error;
 use crate::etcd::{Change, Condition, Entry, LeaseId, Revision, Transaction};
+use crate::patience::patiently;
 use crate::{Record, Versioned};
 use domicile_topology::plan::Plan;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ pub struct Superseded {
 impl PlanLock {
     pub(super) async fn take(control: &ControlClient, owner: &str) -> Result<Self, Error> {
         let sent = Instant::now();
-        let lease = control.etcd().lease_grant(LOCK_TTL_S).await?.id;
+        let lease = patiently(|| control.etcd().lease_grant(LOCK_TTL_S)).await?.id;
         let key = keys::lock(control);
         let condition = Condition::Absent(key.clone());
         let change =

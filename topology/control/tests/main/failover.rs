@@ -1,8 +1,10 @@
 //! Members that die, and members that say nothing.
 
 use crate::cluster::{Cluster, PATIENCE, Ports, eventually, record, topology, until};
+use crate::plans::plan;
+use domicile_control::etcd::MemberStatus;
 use domicile_control::limits::ATTEMPT_TIMEOUT_MS;
-use domicile_control::{ControlClient, Error, Record, Revision};
+use domicile_control::{ControlClient, Error, Plans, Record, Revision};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -74,4 +76,57 @@ async fn a_silent_endpoint_costs_one_attempt() {
         start.elapsed() < Duration::from_millis(500),
         "the endpoint that answered is asked first"
     );
+}
+
+/// The member that leads, once all that live agree, with what each says.
+async fn led(members: &[ControlClient]) -> Option<(usize, Vec<MemberStatus>)> {
+    let mut seen = Vec::new();
+    for member in members {
+        seen.push(member.etcd().member_status().await.ok()?);
+    }
+    let leader = seen.first()?.leader?;
+    let agreed = seen.iter().all(|status| status.leader == Some(leader));
+    let place = seen.iter().position(|status| status.member == leader);
+    place.filter(|_| agreed).map(|place| (place, seen))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lead_is_handed_over_by_the_leader_alone() {
+    let cluster = Cluster::start(3);
+    cluster.client().await;
+    let members = [0, 1, 2].map(|index| ControlClient::new(&cluster.config(&[index])));
+    eventually("a leader", async || led(&members).await.is_some()).await;
+    let (first, seen) = led(&members).await.unwrap();
+    let second = (first + 1) % 3;
+    members[first].etcd().move_leader(seen[second].member).await.unwrap();
+    let moved = async || led(&members).await.is_some_and(|(now, _)| now == second);
+    eventually("the other leads", moved).await;
+    let refused = members[first].etcd().move_leader(seen[first].member).await;
+    assert!(refused.is_err(), "a member that does not lead has no lead to hand over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_goes_on_while_the_leader_is_replaced() {
+    let mut cluster = Cluster::start(3);
+    let client = cluster.client().await;
+    let created = client.create_record(&record(1)).await.unwrap();
+    let plans = Plans::new(&client);
+    for round in 0..2 {
+        let members = [0, 1, 2].map(|index| ControlClient::new(&cluster.config(&[index])));
+        eventually("a leader", async || led(&members).await.is_some()).await;
+        let (leader, _) = led(&members).await.unwrap();
+        if round == 0 {
+            // Nobody leads when the lock is asked for.
+            cluster.kill_member(leader);
+            let lock = plans.lock("ctl a").await.unwrap();
+            lock.release().await.unwrap();
+        } else {
+            // Nobody leads when the next entry is written.
+            let lock = plans.lock("ctl a").await.unwrap();
+            lock.begin(&plan("move-1", created), None).await.unwrap();
+            cluster.kill_member(leader);
+            lock.write("move-1", 1, &[b"one".to_vec()], None).await.unwrap();
+        }
+        cluster.start_member(leader);
+    }
 }

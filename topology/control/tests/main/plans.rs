@@ -8,7 +8,7 @@ use domicile_control::{
 use domicile_topology::plan::{Expected, Intent, LostWrites, Plan};
 use std::collections::BTreeSet;
 
-fn plan(id: &str, revision: Revision) -> Plan {
+pub(crate) fn plan(id: &str, revision: Revision) -> Plan {
     Plan {
         id: id.to_owned(),
         intent: Intent::Failback,

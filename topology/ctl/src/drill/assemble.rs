@@ -2,7 +2,7 @@
 
 use super::recorder::Timeline;
 use super::report::{FORMAT, Finding, Load, Move, Preflight, Report};
-use super::{calendar, measure};
+use super::{calendar, measure, phases};
 use crate::cli::{DrillArgs, DrillMode};
 use crate::moves::Mover;
 use crate::term;
@@ -57,7 +57,9 @@ impl Drill {
             program: format!("domicile {}", env!("CARGO_PKG_VERSION")),
             began_at: self.began_at,
             ended_at: calendar::utc(SystemClock.now_unix_ms()),
+            etcd_leader: args.etcd_leader.name().to_owned(),
             objectives,
+            phases: phases::figures(self.moves.iter().map(|moved| moved.phases.as_slice())),
             passed: findings.iter().all(|finding| finding.passed),
             follow_up: follow_up(&self.preflight, &findings, &self.moves),
             findings,

@@ -4,25 +4,29 @@
 //! started from this state folder; elsewhere a failover drill fences the former primary without breaking it.
 
 use super::evidence::Logs;
+use super::leader::Members;
 use super::measure;
+use super::phases;
 use super::probe::{Probe, Sample};
 use super::recorder::{self, Recorder, Timeline};
-use super::report::{Load, Move};
+use super::report::{ControlLeader, Load, Move};
 use crate::agents::Agents;
+use crate::cli::EtcdLeader;
 use crate::down;
 use crate::layout::Layout;
 use crate::moves::progress::{Terminal, ended};
-use crate::moves::{Mover, page};
+use crate::moves::{Mover, page, words};
 use crate::operator::Operator;
 use crate::outside::Outside;
 use crate::term;
 use crate::unit::{Part, Unit, UnitName, all};
 use crate::up::Local;
 use anyhow::{Result, bail};
+use domicile_control::StoredPlan;
 use domicile_core::ids::{OperatorId, RegionId};
-use domicile_execute::{LOOK_TIMEOUT_MS, Outcome};
+use domicile_execute::{Entry, History, LOOK_TIMEOUT_MS, Outcome};
 use domicile_topology::document::FailoverMode;
-use domicile_topology::plan::Intent;
+use domicile_topology::plan::{Intent, Plan};
 use domicile_topology::record::Record;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -55,6 +59,8 @@ pub(super) struct Conductor<'a> {
     pub(super) layout: &'a Layout,
     pub(super) mover: &'a Mover,
     pub(super) agents: &'a Agents,
+    pub(super) members: Members,
+    pub(super) etcd_leader: EtcdLeader,
     pub(super) outside: Outside,
     pub(super) operator: (OperatorId, Operator),
     pub(super) timeline: &'a Timeline,
@@ -95,24 +101,8 @@ impl Conductor<'_> {
         let logs = Logs::new(self.mover.topology(), self.agents)?;
         let checkpoints = logs.checkpoints().await;
         let before = self.mover.record().await?;
-        let mut moved = Move {
-            cycle,
-            verb: act.verb().to_owned(),
-            plan: None,
-            audit_head: None,
-            outcome: String::new(),
-            done: false,
-            fault: None,
-            began_ms: self.timeline.note(format!("{} begins", act.verb())),
-            ended_ms: 0,
-            before: Some(before.clone()),
-            after: None,
-            steps: Vec::new(),
-            write_pause_ms: None,
-            first_write_ms: None,
-            log_gate: None,
-            logs: Vec::new(),
-        };
+        let began_ms = self.timeline.note(format!("{} begins", act.verb()));
+        let mut moved = Move::begun(cycle, act.verb(), began_ms, before.clone());
         match act {
             Act::Failover(to) => self.fail_over(&mut moved, &before, to).await?,
             Act::Restore => self.restore(&mut moved).await?,
@@ -169,15 +159,14 @@ impl Conductor<'_> {
     /// Breaks the writer's region, then moves the writer: by a plan made here, or by the standby's agent where that is
     /// the topology's policy.
     async fn fail_over(&self, moved: &mut Move, before: &Record, to: &RegionId) -> Result<()> {
+        moved.etcd_leader = self.place_leader(&before.writer_region).await?;
         moved.began_ms = self.timeline.now_ms();
         moved.fault = self.break_region(&before.writer_region).await?;
         if let Some(fault) = &moved.fault {
             moved.began_ms = self.timeline.note(fault.clone());
-            term::note(format_args!(
-                "
-{fault}"
-            ))?;
+            term::note(format_args!("\n{fault}"))?;
         }
+        moved.noticed_ms = Some(self.timeline.now_ms());
         let by_itself = self.mover.topology().failover.policy == FailoverMode::Automatic;
         if !(by_itself && moved.fault.is_some()) {
             let (to, accept_data_loss, waived_readers) = (to.clone(), None, BTreeSet::new());
@@ -192,7 +181,46 @@ impl Conductor<'_> {
             }
             Err(error) => (false, format!("no agent moved the writer: {error:#}")),
         };
+        self.take_over_journal(moved, before).await
+    }
+
+    /// The plan and the steps of a move that an agent has made, as the journal has them.
+    async fn take_over_journal(&self, moved: &mut Move, before: &Record) -> Result<()> {
+        let begun = self.timeline.now_ms();
+        while moved.done {
+            let stored = self.mover.last_plan().await?;
+            let stored = stored.filter(|stored| stored.plan.record.epoch == before.epoch);
+            let late = u128::from(self.timeline.now_ms().saturating_sub(begun))
+                >= BY_ITSELF_WITHIN.as_millis();
+            if let Some((plan, entries, is_over)) = stored.map(journal).transpose()?
+                && (is_over || late)
+            {
+                let began_unix_ms = self.timeline.began_unix_ms();
+                (moved.steps, moved.noticed_ms) =
+                    phases::by_journal(&plan, &entries, began_unix_ms, words::action);
+                moved.plan = Some(plan);
+                return Ok(());
+            }
+            if late {
+                bail!("the journal of the agent's plan was not found");
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
         Ok(())
+    }
+
+    /// Where the control plane's leader is, once it is where the drill wants it.
+    async fn place_leader(&self, region: &RegionId) -> Result<Option<ControlLeader>> {
+        if self.etcd_leader == EtcdLeader::AsIs {
+            return Ok(self.members.leader().await.ok());
+        }
+        if !self.members.can_lose(region) {
+            bail!("without its member in {region} the control plane has no majority");
+        }
+        let leader = self.members.place(self.etcd_leader, region).await?;
+        let ControlLeader { node, region } = &leader;
+        self.timeline.note(format!("the control plane's leader is {node} in {region}"));
+        Ok(Some(leader))
     }
 
     /// Starts again what was broken, then waits for the agents to restore redundancy; makes plans for it if they do not.
@@ -223,6 +251,7 @@ impl Conductor<'_> {
         for unit in all(self.mover.topology()) {
             let writes = match unit.name.part {
                 Part::Writer => true,
+                Part::Etcd => self.etcd_leader != EtcdLeader::AsIs,
                 Part::Agent => self.mover.topology().ledger(&unit.name.node).is_some(),
                 _ => false,
             };
@@ -295,4 +324,15 @@ fn measured(moved: &mut Move, samples: &[Sample]) {
     if let Some((_, after)) = epochs.filter(|(before, after)| after.epoch > before.epoch) {
         moved.first_write_ms = measure::first_write_ms(samples, moved.began_ms, after.epoch.0);
     }
+    if let Some(plan) = moved.plan.as_ref().filter(|_| moved.fault.is_some()) {
+        let (killed_ms, first_write_ms) = (moved.began_ms, moved.first_write_ms);
+        moved.phases = phases::of(plan, &moved.steps, killed_ms, moved.noticed_ms, first_write_ms);
+    }
+}
+
+/// A stored plan with its entries, and whether it is over.
+fn journal(stored: StoredPlan) -> Result<(Plan, Vec<Entry>, bool)> {
+    let is_over = History::read(&stored)?.outcome.is_some();
+    let entries = stored.journal.iter().map(|entry| serde_json::from_slice(&entry.value));
+    Ok((stored.plan, entries.collect::<Result<_, _>>()?, is_over))
 }

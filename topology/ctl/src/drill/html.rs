@@ -2,7 +2,7 @@
 //!
 //! Invariant: everything that comes from outside this program is escaped.
 
-use super::report::{Event, Load, Move, Report};
+use super::report::{ControlLeader, Event, Load, Move, Phase, PhaseFigure, Report};
 use crate::moves::words;
 use std::fmt::Display;
 
@@ -16,6 +16,7 @@ pub(crate) fn page(report: &Report) -> String {
         format!("<p class=\"verdict {}\">{}</p>", verdict.0, verdict.1),
         facts(report),
         findings(report),
+        phase_figures(report),
         preflight(report),
     ];
     parts.extend(report.moves.iter().map(one_move));
@@ -48,6 +49,7 @@ fn facts(report: &Report) -> String {
             row(["Topology", &format!("generation {}", report.topology_generation)]),
             row(["SHA-256 of the topology", &report.topology_sha256]),
             row(["Program", &report.program]),
+            row(["Leader of the control plane when a region dies", &report.etcd_leader]),
         ],
     )
 }
@@ -62,6 +64,42 @@ fn findings(report: &Report) -> String {
         })
         .collect();
     table("Objectives", &["objective", "wanted", "measured", ""], &rows)
+}
+
+fn phase_figures(report: &Report) -> String {
+    if report.phases.is_empty() {
+        return String::new();
+    }
+    let figure = |figure: &PhaseFigure| {
+        row([
+            &figure.name,
+            &figure.count.to_string(),
+            &figure.took_median_ms.to_string(),
+            &figure.took_worst_ms.to_string(),
+            &figure.ended_median_ms.to_string(),
+            &figure.ended_worst_ms.to_string(),
+        ])
+    };
+    let rows: Vec<Vec<String>> = report.phases.iter().map(figure).collect();
+    let headers = [
+        "phase ends with",
+        "failovers",
+        "took, median ms",
+        "worst",
+        "after the kill, median ms",
+        "worst",
+    ];
+    table("Failovers, from the kill on", &headers, &rows)
+}
+
+fn phases(moved: &Move) -> String {
+    if moved.phases.is_empty() {
+        return String::new();
+    }
+    let phase =
+        |phase: &Phase| row([&phase.name, &phase.ended_ms.to_string(), &phase.took_ms.to_string()]);
+    let rows: Vec<Vec<String>> = moved.phases.iter().map(phase).collect();
+    table("Phases", &["phase ends with", "after the kill, ms", "took, ms"], &rows)
 }
 
 fn preflight(report: &Report) -> String {
@@ -110,8 +148,11 @@ fn one_move(moved: &Move) -> String {
         rows.push(row(["Suspended jurisdictions", &words::list(&expected.suspended)]));
         rows.push(row(["Readers to reseed", &words::list(&expected.reseeded_readers)]));
     }
+    if let Some(ControlLeader { node, region }) = &moved.etcd_leader {
+        rows.push(row(["Leader of the control plane before it", &format!("{node} in {region}")]));
+    }
     let title = format!("Cycle {}: {}", moved.cycle, moved.verb);
-    [table(&title, &[], &rows), steps(moved), logs(moved)].join("\n")
+    [table(&title, &[], &rows), phases(moved), steps(moved), logs(moved)].join("\n")
 }
 
 fn steps(moved: &Move) -> String {
@@ -271,8 +312,15 @@ mod tests {
         let page = page(&report);
         assert!(page.contains("Not passed") && page.contains("&lt;script&gt;"), "{page}");
         assert!(!page.contains("<script"));
-        for what in ["readiness 90 of 100", "Cycle 1: switchover", "✓ extends", "Promoted", "holds"]
-        {
+        for what in [
+            "readiness 90 of 100",
+            "Cycle 1: switchover",
+            "✓ extends",
+            "Promoted",
+            "holds",
+            "<td>promotion</td><td>310</td><td>120</td>",
+            "etcd-mt in mt-1",
+        ] {
             assert!(page.contains(what), "{what} is missing in {page}");
         }
     }

@@ -9,7 +9,9 @@ mod calendar;
 mod conduct;
 mod evidence;
 mod html;
+mod leader;
 mod measure;
+mod phases;
 mod preflight;
 mod probe;
 mod recorder;
@@ -17,7 +19,7 @@ mod report;
 mod seal;
 
 use crate::agents::Agents;
-use crate::cli::{DrillArgs, DrillKind, DrillMode};
+use crate::cli::{DrillArgs, DrillKind, DrillMode, EtcdLeader};
 use crate::credentials::{NewCredential, NewOperator, Writer};
 use crate::keys::KeyFolder;
 use crate::layout::Layout;
@@ -34,8 +36,9 @@ use domicile_core::ids::{OperatorId, RegionId};
 use domicile_core::note::VerifierKey;
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_topology::plan::{Facts, Intent, Plan, Refusal};
+use leader::Members;
 use recorder::Timeline;
-use report::{Move, Preflight, Report};
+use report::{Move, PhaseFigure, Preflight, Report};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -117,6 +120,10 @@ pub(crate) async fn demonstrate(layout: &Layout, report: PathBuf) -> Result<()> 
 
 /// What one cycle consists of, from where the writer is now.
 fn acts(facts: &Facts, args: &DrillArgs) -> Result<Vec<Act>> {
+    let kills = matches!(args.kind, DrillKind::Failover | DrillKind::RoundTrip);
+    if args.etcd_leader != EtcdLeader::AsIs && !kills {
+        bail!("--etcd-leader is for drills that break a region: failover and round-trip");
+    }
     let preferred = &facts.topology.failover.preferred_region;
     let here = &facts.record.writer_region;
     let to = match &args.to {
@@ -185,24 +192,9 @@ fn rehearsed(facts: &Facts, acts: &[Act], planned: Result<Plan, Refusal>) -> Mov
         Ok(plan) => (Some(plan), "planned only".to_owned()),
         Err(refusal) => (None, format!("refused: {refusal}")),
     };
-    Move {
-        cycle: 1,
-        verb: words::intent(&first_intent(acts, facts)),
-        done: plan.is_some(),
-        plan,
-        audit_head: None,
-        outcome,
-        fault: None,
-        began_ms: 0,
-        ended_ms: 0,
-        before: Some(facts.record.clone()),
-        after: None,
-        steps: Vec::new(),
-        write_pause_ms: None,
-        first_write_ms: None,
-        log_gate: None,
-        logs: Vec::new(),
-    }
+    let verb = words::intent(&first_intent(acts, facts));
+    let begun = Move::begun(1, &verb, 0, facts.record.clone());
+    Move { done: plan.is_some(), plan, outcome, ..begun }
 }
 
 fn agreed(facts: &Facts, args: &DrillArgs) -> Result<bool> {
@@ -225,7 +217,18 @@ async fn live(
     let agents = Agents::new(layout)?;
     let outside = Outside::new(layout)?;
     let operator = register(layout, mover, &outside).await?;
-    let conductor = Conductor { layout, mover, agents: &agents, outside, operator, timeline };
+    let members = Members::connect(mover.topology(), layout)?;
+    let etcd_leader = args.etcd_leader;
+    let conductor = Conductor {
+        layout,
+        mover,
+        agents: &agents,
+        members,
+        etcd_leader,
+        outside,
+        operator,
+        timeline,
+    };
     for cycle in 1..=args.cycles {
         Steps::heading(format_args!("Cycle {cycle} of {}", args.cycles))?;
         // Each cycle starts from where the one before has left the writer; `--to` says where the first one goes.
@@ -306,12 +309,29 @@ fn summary(report: &Report, folder: &Path, key: &VerifierKey) -> Result<()> {
         })
         .collect();
     term::say(format_args!("\n{}", term::table(&["objective", "wanted", "measured", ""], &rows)))?;
+    phases(report)?;
     for item in &report.follow_up {
         term::say(format_args!("· {item}"))?;
     }
     term::say(format_args!("\n{}", if report.passed { "passed" } else { "NOT passed" }))?;
     term::say(format_args!("report  {}", folder.join(seal::HTML).display()))?;
     term::say(format_args!("check   domicile verify --report {} --key {key}", folder.display()))
+}
+
+fn phases(report: &Report) -> Result<()> {
+    if report.phases.is_empty() {
+        return Ok(());
+    }
+    let row = |figure: &PhaseFigure| {
+        let PhaseFigure { name, took_median_ms, took_worst_ms, .. } = figure;
+        let PhaseFigure { count, ended_median_ms, ended_worst_ms, .. } = figure;
+        let figures = [*took_median_ms, *took_worst_ms, *ended_median_ms, *ended_worst_ms];
+        let figures = figures.iter().map(ToString::to_string);
+        [name.clone(), count.to_string()].into_iter().chain(figures).collect()
+    };
+    let rows: Vec<Vec<String>> = report.phases.iter().map(row).collect();
+    let headers = ["phase", "failovers", "took, median ms", "worst", "after the kill, ms", "worst"];
+    term::say(format_args!("\n{}", term::table(&headers, &rows)))
 }
 
 /// `domicile verify --report`: what the signature covers, or an error.

@@ -4,6 +4,7 @@ use super::evidence;
 use super::report::{Event, Held, StepRun};
 use crate::moves::{Mover, progress, words};
 use domicile_execute::{Progress, Report, What};
+use domicile_service::clock::{Clock as _, SystemClock};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,18 +18,25 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// The drill's clock and everything noted by it.
 pub(crate) struct Timeline {
     began: Instant,
+    began_unix_ms: u64,
     events: Mutex<Vec<Event>>,
 }
 
 impl Timeline {
     /// Begins now.
     pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), events: Mutex::default() }
+        let began_unix_ms = SystemClock.now_unix_ms();
+        Self { began: Instant::now(), began_unix_ms, events: Mutex::default() }
     }
 
     /// When it began.
     pub(crate) const fn began(&self) -> Instant {
         self.began
+    }
+
+    /// When that was by the wall clock, which places what others have written down.
+    pub(crate) const fn began_unix_ms(&self) -> u64 {
+        self.began_unix_ms
     }
 
     /// Milliseconds since it began.

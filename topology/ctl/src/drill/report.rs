@@ -38,6 +38,9 @@ pub(crate) struct Report {
     pub(crate) began_at: String,
     /// When it ended, UTC.
     pub(crate) ended_at: String,
+    /// Where the control plane's leader was to be when a region died: `as-is`, `with-writer` or `elsewhere`.
+    #[serde(default)]
+    pub(crate) etcd_leader: String,
     /// What it is judged by.
     pub(crate) objectives: Objectives,
     /// What was looked at before.
@@ -48,6 +51,9 @@ pub(crate) struct Report {
     pub(crate) moves: Vec<Move>,
     /// What clients saw, once per cycle.
     pub(crate) loads: Vec<Load>,
+    /// What each phase of the failovers took.
+    #[serde(default)]
+    pub(crate) phases: Vec<PhaseFigure>,
     /// One line per objective.
     pub(crate) findings: Vec<Finding>,
     /// Whether all of them were met.
@@ -113,7 +119,7 @@ pub(crate) struct Move {
     pub(crate) cycle: u32,
     /// The verb.
     pub(crate) verb: String,
-    /// The plan, unless it was refused or run by an agent.
+    /// The plan, unless it was refused; an agent's is read from its journal.
     pub(crate) plan: Option<Plan>,
     /// The last hash of the audit file afterwards: it fixes every entry of the plan's journal.
     pub(crate) audit_head: Option<String>,
@@ -123,6 +129,9 @@ pub(crate) struct Move {
     pub(crate) done: bool,
     /// What was broken on purpose before it.
     pub(crate) fault: Option<String>,
+    /// Where the control plane's leader was just before that.
+    #[serde(default)]
+    pub(crate) etcd_leader: Option<ControlLeader>,
     /// When it, or the fault before it, began.
     pub(crate) began_ms: u64,
     /// When it ended.
@@ -137,10 +146,80 @@ pub(crate) struct Move {
     pub(crate) write_pause_ms: Option<u64>,
     /// From its beginning to the first write of the new epoch, milliseconds.
     pub(crate) first_write_ms: Option<u64>,
+    /// When whoever moved the writer knew of the fault: an agent by its observers, or this drill, which made it.
+    #[serde(default)]
+    pub(crate) noticed_ms: Option<u64>,
+    /// Where the time from a fault to that write went, in order.
+    #[serde(default)]
+    pub(crate) phases: Vec<Phase>,
     /// What the new writer proved about its logs before it signed.
     pub(crate) log_gate: Option<Value>,
     /// The logs as readers served them, before and after.
     pub(crate) logs: Vec<LogEvidence>,
+}
+
+/// The leader of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ControlLeader {
+    /// The member.
+    pub(crate) node: NodeId,
+    /// Where it runs.
+    pub(crate) region: RegionId,
+}
+
+/// A part of the time from the kill to the first acknowledged write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Phase {
+    /// What it ended with.
+    pub(crate) name: String,
+    /// When, milliseconds after the kill.
+    pub(crate) ended_ms: u64,
+    /// After the phase before it, milliseconds.
+    pub(crate) took_ms: u64,
+}
+
+/// A phase over all failovers of a drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PhaseFigure {
+    /// What it ends with.
+    pub(crate) name: String,
+    /// In how many failovers it was seen.
+    pub(crate) count: usize,
+    /// Median of what it took, milliseconds.
+    pub(crate) took_median_ms: u64,
+    /// The longest, milliseconds.
+    pub(crate) took_worst_ms: u64,
+    /// Median of its end after the kill, milliseconds.
+    pub(crate) ended_median_ms: u64,
+    /// The latest, milliseconds.
+    pub(crate) ended_worst_ms: u64,
+}
+
+impl Move {
+    /// One that has just begun.
+    pub(crate) fn begun(cycle: u32, verb: &str, began_ms: u64, before: Record) -> Self {
+        Self {
+            cycle,
+            verb: verb.to_owned(),
+            plan: None,
+            audit_head: None,
+            outcome: String::new(),
+            done: false,
+            fault: None,
+            etcd_leader: None,
+            began_ms,
+            ended_ms: began_ms,
+            before: Some(before),
+            after: None,
+            steps: Vec::new(),
+            write_pause_ms: None,
+            first_write_ms: None,
+            noticed_ms: None,
+            phases: Vec::new(),
+            log_gate: None,
+            logs: Vec::new(),
+        }
+    }
 }
 
 /// A step as it ran.

@@ -7,7 +7,7 @@ use crate::secrets;
 use crate::term;
 use crate::up::Cluster;
 use anyhow::{Result, anyhow};
-use domicile_control::{ControlClient, Plans};
+use domicile_control::{ControlClient, Plans, StoredPlan};
 use domicile_core::hex;
 use domicile_execute::{
     EtcdJournal, ExecuteError, Executor, Finished, LiveWorld, Progress, World, chain, observe,
@@ -85,6 +85,14 @@ impl Mover {
     /// Ends the plan under way where it stands.
     pub(crate) async fn abandon(&self, id: &str, reason: &str) -> Result<(), ExecuteError> {
         self.executor().abandon(id, reason).await
+    }
+
+    /// The plan that was begun last, with its journal.
+    pub(crate) async fn last_plan(&self) -> Result<Option<StoredPlan>> {
+        let plans = Plans::new(&self.control);
+        let ids = plans.ids().await.map_err(|error| anyhow!(chain(&error)))?;
+        let Some(last) = ids.last() else { return Ok(None) };
+        plans.find(last).await.map_err(|error| anyhow!(chain(&error)))
     }
 
     /// The plan under way, and who runs it.
