@@ -1,7 +1,8 @@
 //! C2SP `tlog-checkpoint`: a signed statement of a log's size and root.
 //!
 //! Invariants: the text has exactly three lines (no extension lines) and one spelling; the note is signed by
-//! the key whose name is the origin, `<cluster>/<jurisdiction>/<log epoch>`.
+//! the key whose name is the origin, `<cluster>/<jurisdiction>/<log epoch>`; the log of operations says `operations`
+//! where the others say their jurisdiction.
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use crate::{
     ids::{ClusterId, Jurisdiction},
     log::{Hash, MAX_TREE_SIZE_LEAVES},
     note::{self, NoteError, SigningKey, VerifierKey},
+    operation,
 };
 
 /// Why a checkpoint is refused.
@@ -44,7 +46,10 @@ impl Origin {
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let mut parts = text.splitn(3, '/');
         let cluster = parts.next().and_then(|part| ClusterId::parse(part).ok());
-        let jurisdiction = parts.next().and_then(|part| Jurisdiction::parse(part).ok());
+        let jurisdiction = parts.next().and_then(|part| {
+            let code = if part == operation::LOG_NAME { operation::LOG_CODE } else { part };
+            Jurisdiction::parse(code).ok()
+        });
         let log_epoch = parts.next().and_then(|part| part.parse().ok());
         match (cluster, jurisdiction, log_epoch) {
             (Some(cluster), Some(jurisdiction), Some(log_epoch)) => {
@@ -65,7 +70,9 @@ impl fmt::Display for Origin {
 
 /// The origin of a jurisdiction's log as text.
 pub fn origin(cluster: &ClusterId, jurisdiction: &Jurisdiction, log_epoch: u32) -> String {
-    format!("{cluster}/{jurisdiction}/{log_epoch}")
+    let is_operations = operation::is_log(jurisdiction);
+    let name = if is_operations { operation::LOG_NAME } else { jurisdiction.as_str() };
+    format!("{cluster}/{name}/{log_epoch}")
 }
 
 /// The name of the key that signs a cluster's receipts: `<cluster>/receipt`.

@@ -99,6 +99,7 @@ codes! {
     JurisdictionSuspended, "jurisdiction-suspended", Unavailable, 503, "The jurisdiction is suspended for writes.", "See the cluster's status for the reason.";
     NoPermittedReader, "no-permitted-reader", Unavailable, 503, "No permitted reader of the jurisdiction is healthy.", "Repeat the request after Retry-After.";
     PeerForbidden, "peer-forbidden", Denied, 403, "The client certificate does not permit this operation.", "Use a certificate of the right role.";
+    RoleInsufficient, "role-insufficient", Denied, 403, "The person's role does not permit this operation.", "The detail names the role that is needed; ask somebody who has it.";
     OriginForbidden, "origin-forbidden", Denied, 403, "The browser origin is not allowed for this operator.", "Register the origin with the operator.";
     OperatorAuthMissing, "operator-auth-missing", Denied, 401, "The operator signature headers are missing or malformed.", "Send Domicile-Key-Id, Domicile-Timestamp and Domicile-Signature.";
     OperatorKeyUnknown, "operator-key-unknown", Denied, 401, "The operator key is unknown, not valid now, or revoked.", "Use a current credential.";
@@ -113,6 +114,8 @@ codes! {
     RoundState, "round-state", Conflict, 409, "The round's state does not permit this.", "Read the round and act on its present state.";
     GameUnknown, "game-unknown", Invalid, 422, "The game is not known.", "Use a code of the game reference.";
     GameParameters, "game-parameters", Invalid, 422, "The game's parameters are out of range.", "See the game reference for the ranges.";
+    GameSuspended, "game-suspended", Conflict, 409, "The operator's game is suspended or not offered at present; nothing was executed.", "Wait until it is offered again.";
+    GameLimit, "game-limit", Invalid, 422, "The bet is outside the limits of the operator's game.", "The detail names the limit; a new bet needs a new key.";
     BetInvalid, "bet-invalid", Invalid, 422, "The bet is not one the game accepts.", "Check stake, selection and client seed.";
     StakeRefused, "stake-refused", Conflict, 409, "The operator's wallet refused the stake; nothing was bet.", "The detail names the wallet's reason; a new bet needs a new key.";
     StakeReturned, "stake-returned", Conflict, 409, "The operator's wallet did not confirm the stake, so it goes back; nothing was bet.", "Place a new bet with a new key.";

@@ -18,6 +18,7 @@ pub mod lines;
 pub mod log;
 pub mod money;
 pub mod note;
+pub mod operation;
 pub mod operator_auth;
 pub mod outcome;
 pub mod receipt;

@@ -13,7 +13,7 @@ use crate::{hex, limits::LINE_TEXT_MAX_BYTES};
 pub struct LineError(pub &'static str);
 
 /// One line of printable ASCII, 1–1024 bytes, without a space at either end.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Text(String);
 
 impl Text {

@@ -115,6 +115,13 @@ impl<T> Acknowledged<T> {
     }
 }
 
+impl Acknowledged<Verdict> {
+    /// Why it was refused, if it was.
+    pub fn refusal(self) -> Option<Failure> {
+        self.0.err()
+    }
+}
+
 /// What every handler of a ledger operation returns.
 pub type Handled = Result<Acknowledged<Verdict>, Failure>;
 

@@ -1,15 +1,17 @@
-//! Operators and credentials, remembered for a moment.
+//! Operators, their credentials and the terms of their games, remembered for a moment.
 //!
 //! Invariants: at most a fixed number of entries; none is believed longer than
-//! [`limits::DIRECTORY_MAX_AGE`], so a revocation takes hold within it. Secrets are zeroed when forgotten.
+//! [`limits::DIRECTORY_MAX_AGE`], so a revocation, and a change of terms, takes hold within it in
+//! every writer process. Secrets are zeroed when forgotten.
 
 use crate::answer::Failure;
 use crate::hands::Hands;
 use crate::keys::Keys;
 use crate::ledger::operators::{self, Operator};
 use crate::limits;
+use crate::terms::GameTerms;
 use domicile_core::error::Code;
-use domicile_core::ids::OperatorId;
+use domicile_core::ids::{GameCode, OperatorId};
 use domicile_service::clock::Clock;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -55,14 +57,21 @@ pub struct Directory {
     operators: Recent<OperatorId, Arc<Operator>>,
     credentials: Recent<String, Arc<Credential>>,
     origins: Recent<String, bool>,
+    games: Recent<(OperatorId, GameCode), Arc<GameTerms>>,
 }
 
 impl Directory {
     /// An empty directory over this ledger.
     pub fn new(hands: Hands, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> Self {
-        let (operators, credentials, origins) =
-            (Recent::default(), Recent::default(), Recent::default());
-        Self { hands, keys, clock, operators, credentials, origins }
+        Self {
+            hands,
+            keys,
+            clock,
+            operators: Recent::default(),
+            credentials: Recent::default(),
+            origins: Recent::default(),
+            games: Recent::default(),
+        }
     }
 
     /// A credential that is valid now.
@@ -99,7 +108,7 @@ impl Directory {
             operator
         } else {
             let session = self.hands.session().await?;
-            let read = operators::read(&session, id).await?;
+            let read = operators::read(&*session, id).await?;
             let read = Arc::new(read.ok_or(Failure::new(Code::OperatorForbidden))?);
             self.operators.put(id.clone(), Arc::clone(&read), self.clock.monotonic());
             read
@@ -109,6 +118,38 @@ impl Directory {
         } else {
             Err(Failure::with(Code::OperatorForbidden, "the operator is disabled"))
         }
+    }
+
+    /// On what terms an operator offers a game at present.
+    pub async fn game(
+        &self,
+        operator: &OperatorId,
+        code: &GameCode,
+    ) -> Result<Arc<GameTerms>, Failure> {
+        let key = (operator.clone(), code.clone());
+        if let Some(known) = self.games.get(&key, self.clock.monotonic()) {
+            return Ok(known);
+        }
+        let session = self.hands.session().await?;
+        let terms = Arc::new(GameTerms::read(&*session, operator, code).await?);
+        drop(session);
+        self.games.put(key, Arc::clone(&terms), self.clock.monotonic());
+        Ok(terms)
+    }
+
+    /// Forgets an operator that this process changed.
+    pub fn forget_operator(&self, id: &OperatorId) {
+        self.operators.forget(id);
+    }
+
+    /// Forgets a credential that this process changed.
+    pub fn forget_credential(&self, key_id: &str) {
+        self.credentials.forget(&key_id.to_owned());
+    }
+
+    /// Forgets terms that this process changed.
+    pub fn forget_game(&self, operator: &OperatorId, code: &GameCode) {
+        self.games.forget(&(operator.clone(), code.clone()));
     }
 
     /// Whether players of any operator come from this browser origin.
@@ -146,6 +187,10 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (read_at, value) = entries.get(key)?;
         is_fresh(*read_at, now).then(|| value.clone())
+    }
+
+    fn forget(&self, key: &K) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     fn put(&self, key: K, value: V, now: Duration) {

@@ -10,6 +10,7 @@
 //! nothing can be bet under it.
 //! Deliberately absent: what wallets' answers mean (`domicile_core::wallet`).
 
+pub mod admin;
 pub mod answer;
 pub mod change;
 pub mod config;
@@ -24,10 +25,12 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod limits;
 pub mod log;
+pub mod operations;
 pub mod pending;
 pub mod round_state;
 pub mod service;
 pub mod sweep;
+pub mod terms;
 
 pub mod bet;
 pub mod chain;

@@ -70,8 +70,6 @@ pub const WALLET_SHOW_PAUSE: Duration = Duration::from_secs(5);
 pub const WALLET_URL_BYTES: usize = 2_048;
 /// Most wallet transactions in one listing.
 pub const WALLET_LIST_JOBS: i64 = 500;
-/// Longest reason a person gives for acting on a wallet transaction, characters.
-pub const WALLET_REASON_CHARS: usize = 512;
 /// Session lifetime when the operator names none, in seconds.
 pub const SESSION_DEFAULT_TTL_S: u64 = 1_800;
 /// Shortest session lifetime in seconds.
@@ -88,6 +86,26 @@ pub const DIRECTORY_MAX_AGE: Duration = Duration::from_secs(1);
 pub const OPERATOR_LIST_ENTRIES: usize = 64;
 /// Longest operator name, origin or launch address in bytes.
 pub const OPERATOR_TEXT_BYTES: usize = 256;
+/// Most operators in one answer.
+pub const OPERATORS_PAGE: i64 = 500;
+/// Most credentials in one answer.
+pub const CREDENTIALS_PAGE: i64 = 100;
+/// How long former credentials may go on beside a new one, seconds.
+pub const OVERLAP_S: std::ops::RangeInclusive<u64> = 1..=604_800;
+/// Sessions revoked per transaction.
+pub const REVOKE_SESSIONS: i64 = 1_000;
+/// Such transactions per request; whoever revokes more asks again.
+pub const REVOKE_BATCHES: u64 = 100;
+/// Revocations told to a router in one answer.
+pub const REVOCATIONS_PAGE: i64 = 10_000;
+/// How far back routers are told of revocations, seconds: the longest life of a token and its leeway.
+pub const REVOCATION_WINDOW_S: i64 = 3_720;
+/// Rounds of suspended games voided per pass.
+pub const SUSPENSION_ROUNDS: i64 = 256;
+/// Most revisions of a game's terms in one answer.
+pub const GAME_REVISIONS: i64 = 100;
+/// Most entries of the operations log in one answer.
+pub const OPERATIONS_PAGE: i64 = 500;
 /// Pause between two sweeps for chains of ended sessions.
 pub const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 /// Chains closed per sweep.

@@ -3,6 +3,7 @@
 //! A chain whose session was revoked or has expired is closed once its commitment is sequenced. The sweep
 //! takes the session's turn, so it never meets a play; the chain's row decides anyway.
 
+use crate::admin::suspension;
 use crate::answer::Failure;
 use crate::chain::{self, CloseError};
 use crate::engine::Engine;
@@ -20,6 +21,9 @@ pub async fn run(engine: Weak<Engine>) {
         let Some(engine) = engine.upgrade() else { return };
         if let Err(failure) = sweep(&engine).await {
             tracing::warn!(code = %failure.code, "the sweep for ended sessions was cut short");
+        }
+        if let Err(failure) = suspension::sweep(&engine).await {
+            tracing::warn!(code = %failure.code, "the sweep for suspended games was cut short");
         }
     }
 }

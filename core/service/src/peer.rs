@@ -2,7 +2,7 @@
 //!
 //! Invariants: an identity comes from a certificate the handshake verified, from its one SPIFFE URI
 //! `spiffe://<cluster>/<role>/<node>`; a certificate without exactly one such name has no identity. The
-//! subject's common name means nothing.
+//! subject's common name means nothing. A person is named like a node, with a grade for a role.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domicile_core::error::Code;
 use domicile_core::ids::{ClusterId, NodeId};
+use domicile_core::operation::Grade;
 use http::request::Parts;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -20,8 +21,14 @@ use crate::problem::Problem;
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The operator's command line.
+    /// The command line as a machine's own: it may do everything that a person may.
     Ctl,
+    /// A person who looks.
+    Viewer,
+    /// A person who administers operators, games, credentials, sessions and wallet transactions.
+    Operator,
+    /// A person who may also move the writer.
+    DrLead,
     /// The keeper of one Postgres.
     Agent,
     /// The public entrance.
@@ -38,19 +45,44 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] =
-        [Self::Ctl, Self::Agent, Self::Router, Self::Writer, Self::Reader, Self::Etcd, Self::Test];
+    pub const ALL: [Self; 10] = [
+        Self::Ctl,
+        Self::Viewer,
+        Self::Operator,
+        Self::DrLead,
+        Self::Agent,
+        Self::Router,
+        Self::Writer,
+        Self::Reader,
+        Self::Etcd,
+        Self::Test,
+    ];
 
     /// The name in certificates.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ctl => "ctl",
+            Self::Viewer => Grade::Viewer.as_str(),
+            Self::Operator => Grade::Operator.as_str(),
+            Self::DrLead => Grade::DrLead.as_str(),
             Self::Agent => "agent",
             Self::Router => "router",
             Self::Writer => "writer",
             Self::Reader => "reader",
             Self::Etcd => "etcd",
             Self::Test => "test",
+        }
+    }
+
+    /// What a person in this role may do; `None` for a part of the cluster.
+    pub const fn grade(self) -> Option<Grade> {
+        match self {
+            Self::Viewer => Some(Grade::Viewer),
+            Self::Operator => Some(Grade::Operator),
+            Self::Ctl | Self::DrLead => Some(Grade::DrLead),
+            Self::Agent | Self::Router | Self::Writer | Self::Reader | Self::Etcd | Self::Test => {
+                None
+            }
         }
     }
 
@@ -112,21 +144,38 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 pub struct PeerGuard {
     cluster: ClusterId,
     roles: &'static [Role],
+    grade: Option<Grade>,
 }
 
 impl PeerGuard {
     /// Peers of this cluster in one of these roles.
     pub fn new(cluster: ClusterId, roles: &'static [Role]) -> Self {
-        Self { cluster, roles }
+        Self { cluster, roles, grade: None }
+    }
+
+    /// And persons of this cluster who have at least this grade.
+    #[must_use]
+    pub fn and_persons(mut self, grade: Grade) -> Self {
+        self.grade = Some(grade);
+        self
     }
 
     /// Refuses a request whose peer is not one of them.
     pub fn check(&self, extensions: &http::Extensions) -> Result<(), Problem> {
-        let peer = extensions.get::<Peer>().map(|peer| &peer.0);
-        match peer {
-            Some(peer) if peer.cluster == self.cluster && self.roles.contains(&peer.role) => Ok(()),
-            _ => Err(Problem::new(Code::PeerForbidden)),
+        let forbidden = Err(Problem::new(Code::PeerForbidden));
+        let Some(peer) = extensions.get::<Peer>().map(|peer| &peer.0) else { return forbidden };
+        if peer.cluster != self.cluster {
+            return forbidden;
         }
+        if self.roles.contains(&peer.role) {
+            return Ok(());
+        }
+        let Some((has, needed)) = peer.role.grade().zip(self.grade) else { return forbidden };
+        has.allows(needed).map_err(|code| {
+            let (has, needed) = (has.as_str(), needed.as_str());
+            Problem::new(code)
+                .detail(format!("this needs the role {needed}; the certificate says {has}"))
+        })
     }
 
     /// The routes, closed to all other peers.

@@ -61,6 +61,8 @@ pub async fn bet(
     let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
     let _session = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
     let wallet = engine.money.line(&player.session.operator)?;
+    let (operator, game) = (&player.session.operator, &player.session.game);
+    let terms = engine.directory.game(operator, game).await?;
     let (mut place, mut taken) = (Place::new(&engine.ids, Some(round)), None::<Stake>);
     for _ in 0..limits::RACE_ATTEMPTS {
         let look = Look::new(player, &request, round, order.checkpoint_size);
@@ -69,7 +71,9 @@ pub async fn bet(
             let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
             return engine.acknowledge(replay).await;
         }
-        if let Err(refusal) = seen.check(player, &order) {
+        let permitted = seen.check(player, &order);
+        let permitted = permitted.and_then(|()| terms.check_bet(game, seen.params(), &order));
+        if let Err(refusal) = permitted {
             return stake::refuse(engine, taken, refusal).await;
         }
         if order.checkpoint_size.is_none() {

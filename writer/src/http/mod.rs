@@ -1,9 +1,10 @@
-//! The writer's HTTP interface: one table of routes, one dispatch, three kinds of callers.
+//! The writer's HTTP interface: one table of routes, one dispatch, four kinds of callers.
 //!
 //! Invariants: every route stands in [`ROUTES`] and in the published API document (a test compares them
-//! both ways); operator and player routes are open to routers only, internal ones to the operators' command
-//! line; bodies are read strictly and within limits; an operation that writes runs on when its client leaves.
+//! both ways); operator and player routes are open to routers only, internal ones to persons whose certificate
+//! says a role that suffices; bodies are read strictly and within limits; an operation that writes runs on when its client leaves.
 
+mod admin;
 mod cors;
 mod internal;
 mod operator;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use domicile_core::epoch::EPOCH_HEADER;
 use domicile_core::error::Code;
 use domicile_core::ids::ClusterId;
+use domicile_core::operation::Grade;
 use domicile_postgres::AnswerGuard;
 use domicile_service::body::{self, BodyLimits};
 use domicile_service::health::Readiness;
@@ -61,12 +63,40 @@ pub enum Operation {
     Play,
     /// A player bets on a shared round.
     Bet,
-    /// The command line registers an operator.
+    /// A person registers an operator.
     CreateOperator,
-    /// The command line adds a credential.
+    /// A person lists operators.
+    ListOperators,
+    /// A person looks at one.
+    ShowOperator,
+    /// A person changes one.
+    ChangeOperator,
+    /// A person adds a credential.
     AddCredential,
-    /// The command line withdraws a credential.
+    /// A person adds a credential and lets the others end.
+    RotateCredential,
+    /// A person withdraws a credential.
     RevokeCredential,
+    /// A person looks at an operator's terms for a game.
+    ShowGame,
+    /// A person changes them.
+    SetGame,
+    /// A person stops a game.
+    SuspendGame,
+    /// A person offers it again.
+    ResumeGame,
+    /// A person revokes sessions.
+    RevokeSessions,
+    /// A router asks for the revocations of the last hour.
+    Revocations,
+    /// A person reads the newest checkpoint of the operations log.
+    OperationsHead,
+    /// A person reads entries of the operations log.
+    ReadOperations,
+    /// A person asks for proofs of the operations log.
+    ProveOperations,
+    /// A person enters a plan or drill into the operations log.
+    SubmitRecord,
     /// The command line reads what the log gates left behind.
     ReadLogGate,
     /// The command line sets an operator's wallet.
@@ -90,8 +120,10 @@ pub enum Caller {
     Operator,
     /// A player, by token, through a router.
     Player,
-    /// The cluster's own command line.
-    Internal,
+    /// A person of at least this grade, or the cluster's own command line.
+    Person(Grade),
+    /// A router, for itself.
+    Router,
 }
 
 /// One route.
@@ -116,6 +148,10 @@ const fn route(
     Route { method, path, caller, operation }
 }
 
+const VIEWER: Caller = Caller::Person(Grade::Viewer);
+const OPERATOR: Caller = Caller::Person(Grade::Operator);
+const DR_LEAD: Caller = Caller::Person(Grade::DrLead);
+
 /// Every route but readiness.
 pub const ROUTES: &[Route] = &[
     route("POST", "/operator/v1/sessions", Caller::Operator, Operation::OpenSession),
@@ -128,26 +164,45 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/session", Caller::Player, Operation::ViewSession),
     route("POST", "/v1/plays", Caller::Player, Operation::Play),
     route("POST", "/v1/rounds/{id}/bets", Caller::Player, Operation::Bet),
-    route("POST", "/internal/v1/operators", Caller::Internal, Operation::CreateOperator),
+    route("GET", "/internal/v1/operators", VIEWER, Operation::ListOperators),
+    route("POST", "/internal/v1/operators", OPERATOR, Operation::CreateOperator),
+    route("GET", "/internal/v1/operators/{id}", VIEWER, Operation::ShowOperator),
+    route("POST", "/internal/v1/operators/{id}", OPERATOR, Operation::ChangeOperator),
+    route("POST", "/internal/v1/operators/{id}/credentials", OPERATOR, Operation::AddCredential),
     route(
         "POST",
-        "/internal/v1/operators/{id}/credentials",
-        Caller::Internal,
-        Operation::AddCredential,
+        "/internal/v1/operators/{id}/credentials/rotate",
+        OPERATOR,
+        Operation::RotateCredential,
+    ),
+    route("POST", "/internal/v1/credentials/{id}/revoke", OPERATOR, Operation::RevokeCredential),
+    route("GET", "/internal/v1/operators/{id}/games/{game}", VIEWER, Operation::ShowGame),
+    route("POST", "/internal/v1/operators/{id}/games/{game}", OPERATOR, Operation::SetGame),
+    route(
+        "POST",
+        "/internal/v1/operators/{id}/games/{game}/suspend",
+        OPERATOR,
+        Operation::SuspendGame,
     ),
     route(
         "POST",
-        "/internal/v1/credentials/{id}/revoke",
-        Caller::Internal,
-        Operation::RevokeCredential,
+        "/internal/v1/operators/{id}/games/{game}/resume",
+        OPERATOR,
+        Operation::ResumeGame,
     ),
-    route("GET", "/internal/v1/log-gate", Caller::Internal, Operation::ReadLogGate),
-    route("POST", "/internal/v1/operators/{id}/wallet", Caller::Internal, Operation::SetWallet),
-    route("POST", "/internal/v1/operators/{id}/wallet/jobs", Caller::Internal, Operation::ListJobs),
-    route("POST", "/internal/v1/operators/{id}/wallet/day", Caller::Internal, Operation::WalletDay),
-    route("GET", "/internal/v1/wallet-jobs/{id}", Caller::Internal, Operation::ShowJob),
-    route("POST", "/internal/v1/wallet-jobs/{id}/retry", Caller::Internal, Operation::RetryJob),
-    route("POST", "/internal/v1/wallet-jobs/{id}/resolve", Caller::Internal, Operation::ResolveJob),
+    route("POST", "/internal/v1/sessions/revoke", OPERATOR, Operation::RevokeSessions),
+    route("GET", "/internal/v1/operations", VIEWER, Operation::OperationsHead),
+    route("POST", "/internal/v1/operations", DR_LEAD, Operation::SubmitRecord),
+    route("POST", "/internal/v1/operations/entries", VIEWER, Operation::ReadOperations),
+    route("POST", "/internal/v1/operations/proof", VIEWER, Operation::ProveOperations),
+    route("GET", "/internal/v1/log-gate", VIEWER, Operation::ReadLogGate),
+    route("POST", "/internal/v1/operators/{id}/wallet", OPERATOR, Operation::SetWallet),
+    route("POST", "/internal/v1/operators/{id}/wallet/jobs", VIEWER, Operation::ListJobs),
+    route("POST", "/internal/v1/operators/{id}/wallet/day", VIEWER, Operation::WalletDay),
+    route("GET", "/internal/v1/wallet-jobs/{id}", VIEWER, Operation::ShowJob),
+    route("POST", "/internal/v1/wallet-jobs/{id}/retry", OPERATOR, Operation::RetryJob),
+    route("POST", "/internal/v1/wallet-jobs/{id}/resolve", OPERATOR, Operation::ResolveJob),
+    route("GET", "/feed/v1/revocations", Caller::Router, Operation::Revocations),
 ];
 
 /// The whole application of the main listener.
@@ -156,10 +211,12 @@ pub fn app(service: &Arc<Service>, readiness: &Readiness, cluster: &ClusterId) -
     let of = |caller| routes(service, caller);
     let deadline = Deadline { timeout_ms: limits::REQUEST_MS, read_code: Code::Database };
     let public = of(Caller::Operator).merge(of(Caller::Player)).merge(cors::routes(service));
-    let routes = guard(&[Role::Router])
-        .protect(public)
-        .merge(guard(&[Role::Ctl]).protect(of(Caller::Internal)));
-    let ready = guard(&[Role::Router, Role::Ctl, Role::Agent]).protect(readiness.routes());
+    let routes = guard(&[Role::Router]).protect(public.merge(of(Caller::Router)));
+    let routes = Grade::ALL.into_iter().fold(routes, |routes, grade| {
+        routes.merge(guard(&[]).and_persons(grade).protect(of(Caller::Person(grade))))
+    });
+    let ready = guard(&[Role::Router, Role::Agent]).and_persons(Grade::Viewer);
+    let ready = ready.protect(readiness.routes());
     request::app(
         deadline
             .limit(routes)
@@ -212,7 +269,9 @@ async fn dispatch(
         match caller {
             Caller::Operator => operator::serve(engine, operation, incoming).await,
             Caller::Player => player::serve(&service, engine, operation, incoming).await,
-            Caller::Internal => internal::serve(engine, operation, incoming).await,
+            Caller::Person(_) | Caller::Router => {
+                internal::serve(engine, operation, incoming).await
+            }
         }
     };
     let task = match trace::current() {
@@ -241,6 +300,8 @@ pub(crate) struct Incoming {
     pub(crate) head: http::request::Parts,
     /// The path parameter `id`, where the route has one.
     pub(crate) id: Option<String>,
+    /// The path parameter `game`, where the route has one.
+    pub(crate) game: Option<String>,
     /// The body.
     pub(crate) body: Bytes,
 }
@@ -253,8 +314,10 @@ impl Incoming {
         if !body.is_empty() {
             body::require_json(&head.headers)?;
         }
-        let id = params.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
-        Ok(Self { head, id, body })
+        let param = |wanted: &str| {
+            params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
+        };
+        Ok(Self { head, id: param("id"), game: param("game"), body })
     }
 
     /// The path parameter, parsed; a malformed id names nothing.

@@ -1,12 +1,14 @@
 //! The cluster's own command line sets operators' wallets, looks after their transactions and compares days.
 
-use super::internal::not_written;
+use super::admin::by_or;
 use super::{Incoming, Operation, parse};
+use crate::admin::operators::not_written;
 use crate::answer::{Acknowledged, Failure, Handled, Reply, Verdict};
 use crate::engine::Engine;
 use crate::ledger::wallet_desk::{self, Action, By};
 use crate::ledger::wallets::{self, Signing, WalletSettings};
 use crate::limits;
+use crate::operations::{self, Entry, MadeBy};
 use crate::wallet::{WalletKey, seal_key};
 use domicile_core::base64;
 use domicile_core::error::Code;
@@ -16,7 +18,6 @@ use domicile_core::wallet::answer::Duplicate;
 use domicile_core::wallet::job::JobState;
 use domicile_core::wallet::reconcile::is_date;
 use domicile_postgres::Tx;
-use domicile_service::peer::Peer;
 use serde::Deserialize;
 use serde_json::json;
 use std::ops::RangeInclusive;
@@ -45,6 +46,7 @@ struct WalletBody {
     retry_longest_ms: u32,
     #[serde(default = "WalletBody::give_up_after_s")]
     give_up_after_s: u32,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +78,8 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
         Operation::SetWallet => {
             let operator = engine.directory.operator(&operator()?).await?;
             let body: WalletBody = parse(&incoming.body)?;
-            set(engine, &operator.id, &body).await
+            let by = by_or(incoming, body.reason.as_deref())?;
+            set(engine, &operator.id, &body, &by).await
         }
         Operation::ListJobs => list(engine, &operator()?, &parse(&incoming.body)?).await,
         Operation::WalletDay => day(engine, &operator()?, &parse(&incoming.body)?).await,
@@ -168,7 +171,7 @@ impl WalletBody {
     }
 }
 
-async fn set(engine: &Engine, operator: &OperatorId, body: &WalletBody) -> Handled {
+async fn set(engine: &Engine, operator: &OperatorId, body: &WalletBody, by: &MadeBy) -> Handled {
     let settings = body.settings(operator)?;
     let key = base64::decode(&body.key_b64).map(Zeroizing::new);
     let usable = |key: &Zeroizing<Vec<u8>>| WalletKey::read(settings.signing, key).is_some();
@@ -179,7 +182,15 @@ async fn set(engine: &Engine, operator: &OperatorId, body: &WalletBody) -> Handl
     let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     wallets::put(&tx, engine.epoch, &settings, &sealed).await.map_err(not_written)?;
+    let after = json!({
+        "base_url": settings.base_url, "signing": settings.signing.as_str(), "key_id": settings.key_id,
+        "timeout_ms": settings.timeout_ms, "give_up_after_s": settings.give_up_after_s,
+    });
+    let (action, subject) = ("wallet.set", operator.as_str());
+    let entry = Entry { by, action, subject, before: None, after: Some(after) };
+    operations::append(engine, &tx, entry).await?;
     let durable = tx.commit(limits::COMMIT_WAIT).await?;
+    operations::told(engine);
     engine
         .money
         .book
@@ -213,16 +224,18 @@ async fn show(engine: &Engine, job: Uuid) -> Handled {
 
 async fn act(engine: &Engine, job: Uuid, action: Action, incoming: &Incoming) -> Handled {
     let body: ActBody = parse(&incoming.body)?;
-    let said = body.reason.trim();
-    if !(1..=limits::WALLET_REASON_CHARS).contains(&said.chars().count()) {
-        return Err(Failure::with(Code::MalformedBody, "reason is 1-512 characters"));
-    }
-    let peer = incoming.head.extensions.get::<Peer>().ok_or(Failure::new(Code::PeerForbidden))?;
-    let actor = peer.0.uri();
-    let by = By { id: engine.ids.uuid_v7(), actor: &actor, reason: said };
+    let person = MadeBy::new(&incoming.head.extensions, &body.reason)?;
+    let by = By { id: engine.ids.uuid_v7(), actor: &person.actor, reason: &person.reason };
     let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     let acted = wallet_desk::act(&tx, engine.epoch, job, action, by).await.map_err(not_written)?;
+    if acted {
+        let name = if action == Action::Retry { "wallet-job.retry" } else { "wallet-job.resolve" };
+        let subject = job.to_string();
+        let entry =
+            Entry { by: &person, action: name, subject: &subject, before: None, after: None };
+        operations::append(engine, &tx, entry).await?;
+    }
     let verdict = match (acted, wallet_desk::show(&tx, job).await?) {
         (true, Some((job, actions))) => {
             Reply::json(200, &json!({ "job": job, "actions": actions }))
@@ -234,6 +247,7 @@ async fn act(engine: &Engine, job: Uuid, action: Action, incoming: &Incoming) ->
         (_, None) => Err(Failure::new(Code::NotFound)),
     };
     let handled = finish(tx, verdict).await;
+    operations::told(engine);
     engine.money.wake();
     handled
 }

@@ -17,8 +17,11 @@ macro_rules! in_term {
 
 pub mod batch;
 pub mod chains;
+pub mod games;
+pub mod operator_desk;
 pub mod operators;
 pub mod requests;
+pub mod revocations;
 pub mod rounds;
 pub mod sessions;
 pub mod wagers;

@@ -5,7 +5,7 @@
 use super::{WriteError, all_written, term};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{GameCode, Jurisdiction, OperatorId};
-use domicile_postgres::{Row, Session, Tx};
+use domicile_postgres::{Query, Row, Session, Tx};
 
 const INSERT: &str = concat!(
     "INSERT INTO ledger.operator (id, name, jurisdictions, games, allowed_origins, launch_base_url, ",
@@ -55,7 +55,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    fn from_row(row: &Row) -> Option<Self> {
+    /// Reads the columns `id, jurisdictions, games, allowed_origins, launch_base_url, enabled`.
+    pub(super) fn from_row(row: &Row) -> Option<Self> {
         let (jurisdictions, games): (Vec<String>, Vec<String>) = (row.get(1), row.get(2));
         Some(Self {
             id: OperatorId::parse(row.get(0)).ok()?,
@@ -69,6 +70,15 @@ impl Operator {
             enabled: row.get(5),
         })
     }
+}
+
+/// An operator with its name for people.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The operator.
+    pub operator: Operator,
+    /// Its name.
+    pub name: String,
 }
 
 /// A credential as stored.
@@ -141,11 +151,19 @@ pub async fn revoke_credential(tx: &Tx<'_>, epoch: Epoch, key_id: &str) -> Resul
 
 /// Reads an operator.
 pub async fn read(
-    session: &Session,
+    on: &impl Query,
     operator: &OperatorId,
 ) -> Result<Option<Operator>, domicile_postgres::Error> {
-    let row = session.query_opt(READ, &[&operator.as_str()]).await?;
-    Ok(row.as_ref().and_then(Operator::from_row))
+    let rows = on.query(READ, &[&operator.as_str()]).await?;
+    Ok(rows.first().and_then(Operator::from_row))
+}
+
+/// Whether there is an operator of that id.
+pub async fn exists(
+    on: &impl Query,
+    operator: &OperatorId,
+) -> Result<bool, domicile_postgres::Error> {
+    Ok(!on.query(EXISTS, &[&operator.as_str()]).await?.is_empty())
 }
 
 /// Reads a credential.

@@ -53,6 +53,8 @@ pub async fn play(
     let crowded = |_crowded| Failure::new(Code::WriterOverloaded);
     let _turn = engine.sessions.exclusive(&player.session.session).await.map_err(crowded)?;
     let wallet = engine.money.line(&player.session.operator)?;
+    let (operator, game) = (&player.session.operator, &player.session.game);
+    let terms = engine.directory.game(operator, game).await?;
     let (mut place, mut taken) = (Place::new(&engine.ids, None), None::<Stake>);
     for _ in 0..limits::RACE_ATTEMPTS {
         let look = Look::new(player, &request, order.checkpoint_size);
@@ -65,6 +67,9 @@ pub async fn play(
             Ok(chain) => chain,
             Err(refusal) => return stake::refuse(engine, taken, refusal).await,
         };
+        if let Err(refusal) = terms.check_bet(game, &chain.params, &order) {
+            return stake::refuse(engine, taken, refusal).await;
+        }
         if order.checkpoint_size.is_none() {
             let covered = engine.covering(&player.jurisdiction, chain.id.0).await?;
             order.checkpoint_size = Some(covered.size);
@@ -87,13 +92,13 @@ pub async fn play(
             continue;
         }
         prepared.stake = taken.map(|stake| stake.taken);
-        let (game, stake) = (player.session.game.clone(), order.stake);
+        let stake = order.stake;
         let payout = prepared.payout();
         match engine.plays.writes.submit(prepared).await {
             Ok(acknowledged) => {
                 engine.wake([&player.jurisdiction]);
                 meters::transition("play", RoundState::Settled);
-                engine.meters.settled(&game, stake, payout);
+                engine.meters.settled(game, stake, payout);
                 if taken.is_some() {
                     engine.money.wake();
                 }

@@ -8,6 +8,7 @@ use crate::ledger::operators::Operator;
 use crate::ledger::rounds::{self, RoundEngine, RoundFacts};
 use crate::pending::{self, PendingLeaf};
 use crate::round_state::RoundState;
+use crate::terms::GameTerms;
 use domicile_core::error::Code;
 use domicile_core::games;
 use domicile_core::hex;
@@ -74,10 +75,9 @@ impl OpenRound {
         Ok(())
     }
 
-    fn draw(&self, engine: &Engine) -> Result<RoundEngine, Failure> {
+    fn draw(&self, engine: &Engine, terms: &GameTerms) -> Result<RoundEngine, Failure> {
         let body = &self.body;
-        let game = games::game(&body.game).ok_or(Failure::new(Code::GameUnknown))?;
-        let params = body.params.as_deref().unwrap_or(game.default_params());
+        let params = body.params.as_deref().unwrap_or(&terms.params);
         let id = RoundId(engine.ids.uuid_v7());
         let seed = Seed::new(engine.ids.bytes());
         Ok(RoundEngine {
@@ -96,7 +96,9 @@ impl OpenRound {
 
 impl Change for OpenRound {
     async fn apply(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Applied, Halt> {
-        let round = self.draw(engine)?;
+        let terms = GameTerms::read(tx, &self.operator.id, &self.body.game).await?;
+        terms.check_offered().map_err(Halt::Refused)?;
+        let round = self.draw(engine, &terms)?;
         let params =
             Text::parse(&round.params).map_err(|error| Failure::because(Code::Internal, &error))?;
         let leaf = |jurisdiction: &Jurisdiction| {

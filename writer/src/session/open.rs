@@ -8,6 +8,7 @@ use crate::ledger::operators::Operator;
 use crate::ledger::{chains, sessions};
 use crate::limits;
 use crate::pending;
+use crate::terms::GameTerms;
 use domicile_core::claims::{Claims, PlayerSession};
 use domicile_core::error::Code;
 use domicile_core::games;
@@ -92,14 +93,15 @@ impl Change for OpenSession {
             game: body.game.clone(),
             currency: body.currency.clone(),
         };
-        let game = games::game(&body.game).ok_or(Failure::new(Code::GameUnknown))?;
+        let terms = GameTerms::read(tx, &self.operator.id, &body.game).await?;
+        terms.check_offered().map_err(Halt::Refused)?;
         let (chain, commit) = chain::create(
             ChainOrder {
                 jurisdiction: body.jurisdiction.clone(),
                 session: session.session,
                 ordinal: 0,
                 game: body.game.clone(),
-                params: game.default_params().to_owned(),
+                params: terms.params,
             },
             &engine.keys,
             &engine.ids,

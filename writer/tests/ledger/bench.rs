@@ -143,7 +143,7 @@ impl Bench {
         let client =
             HttpClient::new(&ca.client(Role::Writer, "writer-mt"), ClientLimits::default());
         let mut places = Vec::new();
-        for code in ["MT", "DE"] {
+        for code in ["MT", "DE", domicile_core::operation::LOG_CODE] {
             let key = SigningKey::from_seed(&origin(&cluster, &j(code), 1), &ids.bytes()).unwrap();
             keys.push(key.verifier().clone());
             places.push(place(code, &key, &ca, &client));
@@ -297,8 +297,20 @@ impl Bench {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
+        self.send_as((role, "peer-1"), method, path, headers, body).await
+    }
+
+    /// Sends a request as this peer.
+    pub(crate) async fn send_as(
+        &self,
+        (role, name): (Role, &str),
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let cluster = self.engine.cluster.clone();
-        let peer = PeerIdentity { cluster, role, node: NodeId::parse("peer-1").unwrap() };
+        let peer = PeerIdentity { cluster, role, node: NodeId::parse(name).unwrap() };
         let mut request = ::http::Request::builder().method(method).uri(path);
         if !body.is_empty() {
             request = request.header("content-type", "application/json");

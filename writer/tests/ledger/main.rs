@@ -15,6 +15,7 @@ mod cluster;
 #[expect(dead_code, reason = "shared with the control plane's tests, which use more of it")]
 mod etcd;
 
+mod administration;
 mod bench;
 mod bets;
 mod fences;

@@ -1,0 +1,87 @@
+//! Plans and drills in the operations log: what was done to the cluster from outside the writer, told afterwards.
+//!
+//! Invariant: a file is entered once, whoever submits it and however often.
+
+use crate::answer::Reply;
+use crate::change::{Applied, Change, Halt, Once};
+use crate::engine::Engine;
+use crate::ledger::requests::RequestId;
+use crate::operations::{self, Entry, MadeBy};
+use domicile_core::hex;
+use domicile_core::operation;
+use domicile_postgres::Tx;
+use serde::Deserialize;
+use serde_json::json;
+
+/// What was done, and the digest of the file that says so in full.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordBody {
+    /// `plan` or `drill`.
+    pub kind: Kind,
+    id: String,
+    verb: String,
+    outcome: String,
+    actor: String,
+    sha256: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// What is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A plan that came to its end or was abandoned; the file is its audit file.
+    Plan,
+    /// A drill; the file is its signed report.
+    Drill,
+}
+
+impl Kind {
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Plan => "plan.end",
+            Self::Drill => "drill.end",
+        }
+    }
+}
+
+impl RecordBody {
+    /// Whether everything fits on its line.
+    pub fn is_sound(&self) -> bool {
+        let short = |text: &str| (1..=128).contains(&text.len()) && operation::line(text).is_ok();
+        hex::decode_32(&self.sha256).is_some()
+            && [&self.id, &self.verb, &self.outcome, &self.actor].into_iter().all(|t| short(t))
+    }
+
+    /// One entry per file.
+    pub fn once(&self) -> Once {
+        let scope = "operations-record".to_owned();
+        let body = format!("{}\n{}", self.kind.action(), self.id);
+        let id = RequestId::new(scope, self.sha256.clone(), "POST", "record", body.as_bytes());
+        Once { id, repeatable: true }
+    }
+}
+
+/// A record on its way into the log.
+#[derive(Debug)]
+pub struct Submit<'a> {
+    /// What it says.
+    pub body: &'a RecordBody,
+    /// Who submits it.
+    pub by: &'a MadeBy,
+}
+
+impl Change for Submit<'_> {
+    async fn apply(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Applied, Halt> {
+        let RecordBody { kind, id, verb, outcome, actor, sha256, .. } = self.body;
+        let after = json!({ "verb": verb, "outcome": outcome, "actor": actor, "sha256": sha256 });
+        let (action, after) = (kind.action(), Some(after));
+        let entry = Entry { by: self.by, action, subject: id, before: None, after };
+        let entered = operations::append(engine, tx, entry).await;
+        let entered = entered.map_err(|error| Halt::Failed(error.into()))?;
+        let reply = Reply::json(201, &json!({ "operation": entered }))?;
+        Ok(Applied { leaves_for: operation::log().into_iter().collect(), ..Applied::quiet(reply) })
+    }
+}
