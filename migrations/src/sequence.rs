@@ -40,6 +40,7 @@ pub const LEDGER: &[Migration] = &[
     migration!(4, "ledger/0004-grants", SubscribersFirst, superuser: false),
     migration!(5, "ledger/0005-pending-order", SubscribersFirst, superuser: false),
     migration!(6, "ledger/0006-wallets", SubscribersFirst, superuser: false),
+    migration!(7, "ledger/0007-standing", SubscribersFirst, superuser: false),
     migration!(8, "ledger/0008-administration", SubscribersFirst, superuser: false),
 ];
 

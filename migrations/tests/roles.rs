@@ -85,7 +85,10 @@ const WRITER_ALLOWED: &[&str] = &[
     "INSERT INTO log.leaf VALUES ('MT', 1, 0, 'x', decode(repeat('ab', 32), 'hex'))",
     "INSERT INTO log.head VALUES ('MT', 1, 0, decode(repeat('ab', 32), 'hex'), 1) ON CONFLICT DO NOTHING",
     "UPDATE log.head SET size = 1",
+    "INSERT INTO log.standing VALUES ('MT', 1, 1, 'live', NULL, NULL)",
+    "UPDATE log.standing SET epoch = 1, state = 'live', reason = NULL, evidence = 'x'",
     "SELECT pg_logical_emit_message(true, 'domicile.fence', '')",
+    "SELECT pg_try_advisory_lock(1, 1), pg_notify('domicile_log', 'news')",
 ];
 
 const WRITER_DENIED: &[&str] = &[
@@ -105,6 +108,7 @@ const WRITER_DENIED: &[&str] = &[
     "DELETE FROM ledger.round_engine",
     "UPDATE log.pending SET entry = 'x'",
     "DELETE FROM log.head",
+    "DELETE FROM log.standing",
     "ALTER PUBLICATION pub_mt_log SET (publish = 'insert, truncate')",
     "SELECT pg_create_physical_replication_slot('x')",
 ];
@@ -123,6 +127,7 @@ const REPLICATION_DENIED: &[&str] = &[
     "SELECT * FROM ledger.epoch",
     "SELECT * FROM log.pending",
     "SELECT * FROM log.head",
+    "SELECT * FROM log.standing",
     "INSERT INTO log.leaf VALUES ('MT', 1, 0, 'x', decode(repeat('ab', 32), 'hex'))",
     "UPDATE ledger.bet SET payout_micro = 1",
 ];

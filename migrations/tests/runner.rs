@@ -44,6 +44,11 @@ async fn apply_files(admin: &Connection, sequence: &[Migration]) {
     }
 }
 
+/// How many migrations the ledger has.
+fn all() -> u32 {
+    u32::try_from(LEDGER.len()).unwrap()
+}
+
 #[tokio::test]
 async fn a_second_run_and_every_file_again_change_nothing() {
     let ledger = Server::primary().await;
@@ -57,14 +62,14 @@ async fn a_second_run_and_every_file_again_change_nothing() {
     let first = migrate_ledger(&mut admin, &both).await.unwrap();
     assert_eq!(
         first,
-        Report { applied: 6, skipped: 0, published: 4, version: LEDGER_SCHEMA_VERSION }
+        Report { applied: all(), skipped: 0, published: 4, version: LEDGER_SCHEMA_VERSION }
     );
     assert_eq!(schema_version(&admin).await.unwrap(), Some(LEDGER_SCHEMA_VERSION));
     let before = catalog(&admin).await;
     let second = migrate_ledger(&mut admin, &both).await.unwrap();
     assert_eq!(
         second,
-        Report { applied: 0, skipped: 6, published: 0, version: LEDGER_SCHEMA_VERSION }
+        Report { applied: 0, skipped: all(), published: 0, version: LEDGER_SCHEMA_VERSION }
     );
     apply_files(&admin, LEDGER).await;
     assert_eq!(catalog(&admin).await, before);
@@ -121,7 +126,7 @@ async fn two_runners_at_once_apply_everything_once() {
     let (one, two) =
         tokio::join!(migrate_ledger(&mut one, &wanted), migrate_ledger(&mut two, &wanted));
     let (one, two) = (one.unwrap(), two.unwrap());
-    assert_eq!((one.applied + two.applied, one.published + two.published), (6, 2));
+    assert_eq!((one.applied + two.applied, one.published + two.published), (all(), 2));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ pub mod admin;
 pub mod answer;
 pub mod change;
 pub mod config;
+pub mod desk;
 pub mod engine;
 pub mod hands;
 pub mod http;

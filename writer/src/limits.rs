@@ -40,6 +40,14 @@ pub const WRITE_WORKERS: usize = 2;
 pub const LOOK_WORKERS: usize = 1;
 /// Database sessions for requests that are transactions of their own.
 pub const HAND_SESSIONS: usize = 8;
+/// Longest wait for an answer at a desk; without one it is lost.
+pub const DESK_PATIENCE: Duration = Duration::from_secs(1);
+/// Silence after which the server ends a desk's session: more than a pause and the patience together.
+pub const DESK_SILENCE: Duration = Duration::from_secs(3);
+/// Pause between two looks at a desk: at whether the lock is free, or at what its holder has published.
+pub const DESK_PAUSE: Duration = Duration::from_millis(250);
+/// How long words gather at a desk before they are acted on.
+pub const DESK_GATHER: Duration = Duration::from_millis(5);
 /// Longest wait for a published checkpoint that covers a commitment.
 pub const COVERAGE_WAIT: Duration = Duration::from_secs(2);
 /// Pause between two looks at the log's index while a commitment is being sequenced.
@@ -47,7 +55,7 @@ pub const COVERAGE_POLL: Duration = Duration::from_millis(20);
 /// Most requests waiting for coverage at one time.
 pub const COVERAGE_WAITERS_REQUESTS: usize = 1_024;
 /// Attempts of one request whose rows changed under it before it is refused as overloaded.
-pub const RACE_ATTEMPTS: usize = 4;
+pub const RACE_ATTEMPTS: usize = 8;
 /// Unused seeds at which the next chain is committed.
 pub const CHAIN_ROLLOVER_PLAYS: u32 = 64;
 /// Most wallets of operators.

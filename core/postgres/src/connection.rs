@@ -9,7 +9,7 @@ use crate::error::{Error, Kind};
 use crate::link::{self, Link};
 use crate::transaction::Tx;
 use crate::{SERVER_VERSION_MIN, STATEMENT_GRACE_MS, STATEMENTS_CACHED_MAX, observe};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,6 +120,12 @@ impl Connection {
     /// Starts a transaction that may write.
     pub async fn begin(&mut self) -> Result<Tx<'_>, Error> {
         Tx::begin(&mut self.client, &self.wire).await
+    }
+
+    /// Waits for notifications of the channels that a `LISTEN` named, and takes their payloads. They are hints: one may
+    /// be lost, as when the connection is, and equal ones are told once.
+    pub async fn notified(&self) -> BTreeSet<String> {
+        self.wire.link.heard().await
     }
 
     /// Whether the connection has ended or was given up on.

@@ -47,5 +47,7 @@ pub const TCP_USER_TIMEOUT_MS: u64 = 10_000;
 pub const KEEPALIVE_IDLE_S: u64 = 5;
 /// Pause between TCP keepalive probes, s.
 pub const KEEPALIVE_INTERVAL_S: u64 = 2;
+/// Notifications that a connection keeps for its user; more are dropped.
+pub const NOTIFICATIONS_KEPT_MAX: usize = 1_024;
 /// Unanswered TCP keepalive probes after which a connection counts as lost.
 pub const KEEPALIVE_RETRIES: u32 = 3;

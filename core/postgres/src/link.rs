@@ -3,12 +3,15 @@
 //! Invariants: the task owns the socket until the server has answered everything that was sent to it, even
 //! when nobody waits for the answer any more; a notice is recorded before the answer it precedes.
 
+use crate::NOTIFICATIONS_KEPT_MAX;
 use crate::config::{Access, ConnectConfig};
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -20,6 +23,8 @@ pub(crate) struct Link {
     unconfirmed: AtomicBool,
     terminated: AtomicBool,
     keepsake: Mutex<Option<Box<dyn Any + Send>>>,
+    heard: Mutex<BTreeSet<String>>,
+    hears: Notify,
 }
 
 impl Link {
@@ -59,6 +64,22 @@ impl Link {
         self.terminated.load(Ordering::Acquire)
     }
 
+    /// Notes a notification. One like it that nobody has taken yet is the same; one too many is dropped.
+    fn hear(&self, payload: &str) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() < NOTIFICATIONS_KEPT_MAX {
+            heard.insert(payload.to_owned());
+        }
+        drop(heard);
+        self.hears.notify_one();
+    }
+
+    /// Waits for notifications and takes them.
+    pub(crate) async fn heard(&self) -> BTreeSet<String> {
+        self.hears.notified().await;
+        std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Keeps `thing` alive for as long as the connection's task runs.
     pub(crate) fn keep(&self, thing: Box<dyn Any + Send>) {
         *self.keepsake.lock().unwrap_or_else(PoisonError::into_inner) = Some(thing);
@@ -93,6 +114,7 @@ where
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notice(notice))) => link.record(&notice),
+            Some(Ok(AsyncMessage::Notification(said))) => link.hear(said.payload()),
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 if error.code().is_some_and(|code| code.code().starts_with("57P")) {

@@ -102,6 +102,12 @@ impl Pool {
         Ok(Session { held: Some((connection, place)), shared: Arc::clone(shared) })
     }
 
+    /// Opens a connection of one's own to the same server in the same role. It takes no place of the pool, and its
+    /// transactions are not guarded.
+    pub async fn apart(&self) -> Result<Connection, Error> {
+        Connection::open(&self.shared.config.connect, Access::Direct).await
+    }
+
     /// Opens connections until `idle` of them wait for use, side by side and as far as there are places. One that
     /// does not come about is no failure: whoever needs it asks again and is told why.
     pub async fn warm(&self, idle: usize) {

@@ -104,6 +104,9 @@ pub async fn bet(
             Ok(Written::Late) => {
                 return stake::refuse(engine, taken, Failure::new(Code::RoundState)).await;
             }
+            Ok(Written::Revoked) => {
+                return stake::refuse(engine, taken, Failure::new(Code::SessionRevoked)).await;
+            }
             // Perhaps it was the stake: the intent says.
             Err(JobError::Raced) => taken = None,
             Err(JobError::Failed(failure)) => return Err(failure),

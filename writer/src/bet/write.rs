@@ -1,14 +1,16 @@
-//! Many bets, one transaction: those whose round is still open are written, the others refused.
+//! Many bets, one transaction: those whose round is still open and whose session stands are written, the others refused.
+//!
+//! Rows are locked and written in the same order by every process, so that no two batches wait for each other.
 
 use crate::answer::{Acknowledged, Reply, Verdict};
 use crate::lane::{BatchError, Executor};
 use crate::ledger::requests::NewRequest;
 use crate::ledger::wagers::Wager;
 use crate::ledger::wallet_jobs::{self, Taken};
-use crate::ledger::{WriteError, batch, requests, rounds, wagers};
+use crate::ledger::{WriteError, batch, requests, rounds, sessions, wagers};
 use crate::limits;
 use domicile_core::epoch::Epoch;
-use domicile_core::ids::RoundId;
+use domicile_core::ids::{Jurisdiction, RoundId, SessionId};
 use domicile_postgres::{Pool, Tx};
 use std::collections::HashSet;
 
@@ -32,11 +34,31 @@ pub enum Written {
     Placed(Acknowledged<Verdict>),
     /// Its round was no longer open; nothing was written.
     Late,
+    /// Its session was revoked meanwhile; nothing was written.
+    Revoked,
+}
+
+/// What bets stand on, held until their outcome is known.
+#[derive(Debug)]
+struct Held {
+    rounds: HashSet<RoundId>,
+    sessions: HashSet<SessionId>,
+}
+
+impl Held {
+    fn carries(&self, bet: &PreparedBet) -> bool {
+        self.rounds.contains(&bet.round()) && self.sessions.contains(&bet.session().1)
+    }
 }
 
 impl PreparedBet {
     const fn round(&self) -> RoundId {
         self.wager.salted.record.round
+    }
+
+    const fn session(&self) -> (&Jurisdiction, SessionId) {
+        let record = &self.wager.salted.record;
+        (&record.jurisdiction, record.session)
     }
 }
 
@@ -60,10 +82,12 @@ impl Executor for Writer {
         let mut session = self.pool.session().await.map_err(whole)?;
         let tx = session.begin().await.map_err(whole)?;
         let written = write(&tx, self.epoch, bets).await;
-        let (durable, open) = batch::finish(tx, self.epoch, written).await?;
+        let (durable, held) = batch::finish(tx, self.epoch, written).await?;
         let written = |bet: &PreparedBet| {
-            if open.contains(&bet.round()) {
+            if held.carries(bet) {
                 Written::Placed(Acknowledged::new(&durable, Ok(bet.reply.clone())))
+            } else if held.rounds.contains(&bet.round()) {
+                Written::Revoked
             } else {
                 Written::Late
             }
@@ -72,20 +96,22 @@ impl Executor for Writer {
     }
 }
 
-/// Writes the bets whose round is open; says which rounds are.
-async fn write(
-    tx: &Tx<'_>,
-    epoch: Epoch,
-    bets: &[PreparedBet],
-) -> Result<HashSet<RoundId>, WriteError> {
+/// Writes the bets that stand on an open round and a session; says which rounds and sessions do.
+async fn write(tx: &Tx<'_>, epoch: Epoch, bets: &[PreparedBet]) -> Result<Held, WriteError> {
     let mut asked: Vec<_> = bets.iter().map(PreparedBet::round).collect();
     asked.sort_unstable();
     asked.dedup();
-    let open = rounds::share_open(tx, &asked).await?;
-    let accepted: Vec<_> = bets.iter().filter(|bet| open.contains(&bet.round())).collect();
+    let mut players: Vec<_> = bets.iter().map(PreparedBet::session).collect();
+    players.sort_unstable_by_key(|(_, session)| *session);
+    players.dedup();
+    let (entered, sessions) = tokio::join!(rounds::enter(tx, &asked), sessions::stay(tx, &players));
+    entered?;
+    let held = Held { rounds: rounds::share_open(tx, &asked).await?, sessions: sessions? };
+    let mut accepted: Vec<_> = bets.iter().filter(|bet| held.carries(bet)).collect();
     if accepted.is_empty() {
-        return Ok(open);
+        return Ok(held);
     }
+    accepted.sort_unstable_by(|one, other| one.request.order(&other.request));
     let stakes = accepted.iter().filter_map(|bet| bet.stake);
     let (requests, wagers, taken) = tokio::join!(
         requests::record(tx, epoch, accepted.iter().map(|bet| &bet.request)),
@@ -93,5 +119,5 @@ async fn write(
         wallet_jobs::take(tx, epoch, stakes),
     );
     requests.and(wagers).and(taken)?;
-    Ok(open)
+    Ok(held)
 }

@@ -11,6 +11,7 @@ use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
 use domicile_postgres::{Row, Session, Tx};
 use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
 
 const FIND: &str =
     "SELECT body_hash, status, response FROM ledger.request WHERE scope = $1 AND key = $2";
@@ -91,6 +92,11 @@ impl NewRequest {
     pub fn new(id: RequestId, reply: &Reply, keys: &Keys) -> Result<Self, Failure> {
         let sealed = keys.seal(&id.seal_context(), &reply.body)?;
         Ok(Self { id, status: i32::from(reply.status), sealed })
+    }
+
+    /// The order in which keys are taken: whoever takes several does so in it, and no two wait for each other.
+    pub fn order(&self, other: &Self) -> Ordering {
+        (&self.id.scope, &self.id.key).cmp(&(&other.id.scope, &other.id.key))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Rounds: the engine's row that changes state, and the published facts of each jurisdiction.
 //!
 //! Invariants: a bet holds a share lock on the engine's row until its own outcome is known, so a round never
-//! closes past a bet in flight; state and published facts change in one transaction.
+//! closes past a bet in flight, in whichever process; state and published facts change in one transaction. Row locks alone
+//! would let bets of other processes pass a waiting close for ever: both sides queue at the round's *door* first, an
+//! advisory lock that is given in the order of asking.
 
 use super::{WriteError, all_written, term};
 use crate::round_state::RoundState;
@@ -35,6 +37,10 @@ const READ_ENGINE: &str = "SELECT id, operator_id, game, params, currency, juris
      seed_sealed, state FROM ledger.round_engine WHERE id = $1 AND operator_id = $2";
 
 const OUTCOME: &str = "SELECT outcome FROM ledger.round WHERE jurisdiction = ANY($1) AND id = $2 AND outcome IS NOT NULL LIMIT 1";
+
+const ENTER: &str = "SELECT pg_advisory_xact_lock_shared(door) FROM unnest($1::bigint[]) door";
+
+const SHUT: &str = "SELECT pg_advisory_xact_lock($1)";
 
 const SHARE_OPEN: &str = "SELECT id FROM ledger.round_engine WHERE id = ANY($1) AND state = 'open' \
      ORDER BY id FOR SHARE";
@@ -195,6 +201,7 @@ pub async fn lock(
     operator: &OperatorId,
     round: RoundId,
 ) -> Result<Option<RoundEngine>, domicile_postgres::Error> {
+    tx.query(SHUT, &[&door(round)]).await?;
     let row = tx.query_opt(LOCK_ENGINE, &[&round.0, &operator.as_str()]).await?;
     Ok(row.as_ref().and_then(RoundEngine::from_row))
 }
@@ -210,6 +217,19 @@ pub async fn read(
     let outcome = tx.query_opt(OUTCOME, &[&engine.codes(), &round.0]).await?;
     let outcome = outcome.map(|row| row.get(0));
     Ok(Some((engine, outcome)))
+}
+
+/// A round's door: the random part of its id. Two rounds with one door only wait for each other.
+fn door(round: RoundId) -> i64 {
+    let (_, low) = round.0.as_u64_pair();
+    i64::from_be_bytes(low.to_be_bytes())
+}
+
+/// Queues at the doors of rounds that bets are about to be written for; before anything of theirs is locked.
+pub async fn enter(tx: &Tx<'_>, rounds: &[RoundId]) -> Result<(), domicile_postgres::Error> {
+    let mut doors: Vec<_> = rounds.iter().copied().map(door).collect();
+    doors.sort_unstable();
+    tx.query(ENTER, &[&doors]).await.map(drop)
 }
 
 /// Share-locks the rounds of this list that are open, until the transaction's outcome is known.

@@ -1,6 +1,7 @@
 //! Players' sessions and their revocation.
 //!
-//! Invariant: a session's revocation is written together with its published row, once.
+//! Invariants: a session's revocation is written together with its published row, once; a bet holds its session's row
+//! until its own outcome is known, so that none is written past a revocation.
 
 use super::{WriteError, all_written, term};
 use domicile_core::claims::PlayerSession;
@@ -8,6 +9,7 @@ use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, OperatorId, SessionId};
 use domicile_postgres::Tx;
 use domicile_postgres::types::ToSql;
+use std::collections::HashSet;
 
 const INSERT: &str = concat!(
     "INSERT INTO ledger.session (jurisdiction, id, operator_id, player_ref, game, currency, created_at, ",
@@ -23,6 +25,9 @@ const REVOKE: &str = concat!(
     "AND revoked_at IS NULL AND ",
     in_term!()
 );
+
+const STAY: &str = "SELECT s.id FROM unnest($1::text[], $2::uuid[]) i(jurisdiction, id) JOIN ledger.session s \
+     ON s.jurisdiction = i.jurisdiction AND s.id = i.id WHERE s.revoked_at IS NULL FOR KEY SHARE OF s";
 
 const PUBLISH_REVOCATION: &str = concat!(
     "INSERT INTO ledger.session_revocation (jurisdiction, session_id, revoked_at) ",
@@ -67,6 +72,17 @@ pub async fn lock(
     let codes: Vec<_> = jurisdictions.iter().map(Jurisdiction::as_str).collect();
     let row = tx.query_opt(LOCK, &[&codes, &session.0, &operator.as_str()]).await?;
     Ok(row.and_then(|row| Some((Jurisdiction::parse(row.get(0)).ok()?, row.get(1)))))
+}
+
+/// Keeps sessions from being revoked until the transaction's outcome is known; gives those that were not before.
+pub async fn stay(
+    tx: &Tx<'_>,
+    sessions: &[(&Jurisdiction, SessionId)],
+) -> Result<HashSet<SessionId>, domicile_postgres::Error> {
+    let codes: Vec<_> = sessions.iter().map(|(jurisdiction, _)| jurisdiction.as_str()).collect();
+    let ids: Vec<_> = sessions.iter().map(|(_, session)| session.0).collect();
+    let rows = tx.query(STAY, &[&codes, &ids]).await?;
+    Ok(rows.iter().map(|row| SessionId(row.get(0))).collect())
 }
 
 /// Revokes a locked session and publishes that.

@@ -1,8 +1,8 @@
 //! What the log gate leaves behind: for each log, the first checkpoint of the epoch and proof that it extends what
 //! each holder held.
 //!
-//! Invariant: it is made from what the gate was judged by, and kept until the epoch ends here. Deliberately absent:
-//! judging it; whoever cites it verifies notes and proofs as everybody else would.
+//! Invariant: it is made from what the gate was judged by, and kept with the log's standing until the epoch ends, so
+//! that every writer process of the region can state it. Deliberately absent: judging it; whoever cites it verifies notes and proofs as everybody else would.
 
 use super::gate::Holding;
 use domicile_core::epoch::Epoch;
@@ -10,11 +10,11 @@ use domicile_core::ids::{Jurisdiction, NodeId};
 use domicile_core::log::Hash;
 use domicile_core::{base64, hex};
 use domicile_topology::record::Beginning;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The evidence of one log.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GateEvidence {
     /// Whose log it is.
     pub jurisdiction: Jurisdiction,
@@ -41,7 +41,7 @@ pub struct GateEvidence {
 }
 
 /// What one holder held, and the proof that the epoch's first checkpoint extends it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeldBefore {
     /// Who.
     pub holder: String,

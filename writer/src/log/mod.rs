@@ -1,4 +1,8 @@
-//! The transparency log's writing side: one sequencer per jurisdiction.
+//! The transparency log's writing side: one sequencer per jurisdiction, in one process of the writer region.
+//!
+//! Which process that is the `office` decides; the others know from the ledger's rows what it has published, so that
+//! every process covers commitments and states how the logs stand. Per process: what is shown here, and the metrics of
+//! the sequencers. In the ledger: heads, checkpoints, standings and evidence.
 //!
 //! Settling transactions leave *pending leaves* in an outbox. A sequencer takes them in batches: transaction
 //! A places leaves, completed subtrees and the head; only when A is durable in two regions is the root
@@ -11,10 +15,13 @@ mod confirm;
 mod evidence;
 mod gate;
 mod holders;
+mod office;
 mod passage;
 mod sequencer;
 mod signer;
+mod standing;
 mod store;
+mod turn;
 
 pub use evidence::{GateEvidence, HeldBefore};
 pub use holders::Holders;
@@ -32,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use turn::Turn;
 
 /// A signed tree head that is durable in two regions and published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +102,7 @@ pub struct LogSettings {
     pub places: Vec<LogPlace>,
 }
 
-/// What the sequencer shows to the rest of the writer.
+/// What is shown of a log to the rest of the writer.
 struct Lane {
     wake: Notify,
     latest: watch::Sender<Option<PublishedCheckpoint>>,
@@ -103,18 +111,48 @@ struct Lane {
     unconfirmed: AtomicBool,
 }
 
+impl Lane {
+    fn new() -> Self {
+        Self {
+            wake: Notify::new(),
+            latest: watch::Sender::new(None),
+            state: watch::Sender::new(LogState::Starting),
+            evidence: ArcSwapOption::const_empty(),
+            unconfirmed: AtomicBool::new(false),
+        }
+    }
+
+    /// Shows a checkpoint, unless a larger one is shown already.
+    fn show(&self, published: PublishedCheckpoint) {
+        self.latest.send_if_modified(|latest| {
+            let grows = latest.as_ref().is_none_or(|known| known.size < published.size);
+            if grows {
+                *latest = Some(published);
+            }
+            grows
+        });
+    }
+}
+
 /// The writer's view of its logs. Cheap to clone.
 #[derive(Clone)]
 pub struct LogHandle {
     lanes: Arc<HashMap<Jurisdiction, Arc<Lane>>>,
+    turn: Arc<Turn>,
 }
 
 impl LogHandle {
-    /// Tells the sequencer that a commit has left pending leaves.
+    /// Tells the sequencer, in whichever process it runs, that a commit has left pending leaves.
     pub fn wake(&self, jurisdiction: &Jurisdiction) {
         if let Some(lane) = self.lanes.get(jurisdiction) {
             lane.wake.notify_one();
+            self.turn.leave(jurisdiction);
         }
+    }
+
+    /// Whether this process writes the logs.
+    pub fn is_written_here(&self) -> bool {
+        self.turn.is_held()
     }
 
     /// The newest published checkpoint.
@@ -173,48 +211,43 @@ impl LogHandle {
     }
 }
 
-/// The running sequencers. Dropping the value stops them; [`LogTasks::stop`] also waits.
+/// This process's part in writing the logs. Dropping the value ends it; [`LogTasks::stop`] also waits.
 pub struct LogTasks {
     stop: watch::Sender<bool>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    office: tokio::task::JoinHandle<()>,
 }
 
 impl LogTasks {
-    /// Lets each sequencer finish the batch it is in, and waits for all of them.
-    pub async fn stop(self) {
+    /// Lets each sequencer finish the batch it is in, waits for all of them, and leaves the logs to another process.
+    pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        for task in self.tasks {
-            if let Err(error) = task.await {
-                tracing::error!(%error, "a log task ended abnormally");
-            }
+        if let Err(error) = (&mut self.office).await {
+            tracing::error!(%error, "the log's office ended abnormally");
         }
     }
 }
 
-/// Starts one sequencer per log and the heartbeat that readers measure their lag by.
-pub fn start(settings: LogSettings) -> (LogHandle, LogTasks) {
-    let (stop, stopped) = watch::channel(false);
-    let mut lanes = HashMap::new();
-    let mut tasks = Vec::new();
-    for place in settings.places {
-        let lane = Arc::new(Lane {
-            wake: Notify::new(),
-            latest: watch::Sender::new(None),
-            state: watch::Sender::new(LogState::Starting),
-            evidence: ArcSwapOption::const_empty(),
-            unconfirmed: AtomicBool::new(false),
-        });
-        lanes.insert(place.jurisdiction.clone(), Arc::clone(&lane));
-        let sequencer =
-            sequencer::Sequencer::new(settings.pool.clone(), settings.terms.clone(), place, lane);
-        tasks.push(tokio::spawn(sequencer.run(stopped.clone())));
+impl Drop for LogTasks {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
     }
-    let handle = LogHandle { lanes: Arc::new(lanes) };
-    tasks.push(tokio::spawn(sequencer::heartbeat(
-        settings.pool,
-        settings.terms.tenure.epoch,
-        handle.jurisdictions(),
-        stopped,
-    )));
-    (handle, LogTasks { stop, tasks })
+}
+
+/// Takes part in writing the logs: one process runs a sequencer for each, and the heartbeat that readers measure their
+/// lag by.
+pub fn start(settings: LogSettings) -> (LogHandle, LogTasks) {
+    let LogSettings { pool, terms, places } = settings;
+    let (stop, stopped) = watch::channel(false);
+    let turn = Arc::new(Turn::default());
+    let mut lanes = HashMap::new();
+    let mut logs = Vec::new();
+    for place in places {
+        let lane = Arc::new(Lane::new());
+        lanes.insert(place.jurisdiction.clone(), Arc::clone(&lane));
+        let (pool, terms, turn) = (pool.clone(), terms.clone(), Arc::clone(&turn));
+        logs.push(Arc::new(sequencer::Sequencer::new(pool, terms, place, lane, turn)));
+    }
+    let handle = LogHandle { lanes: Arc::new(lanes), turn: Arc::clone(&turn) };
+    let office = office::Office { pool, epoch: terms.tenure.epoch, logs, turn };
+    (handle, LogTasks { stop, office: tokio::spawn(office.run(stopped)) })
 }

@@ -9,6 +9,7 @@ use super::evidence::{GateEvidence, HeldBefore};
 use super::gate::{self, Facts, Holding, Verdict};
 use super::holders::Answer;
 use super::sequencer::{SequenceError, Sequencer, commit_deadline};
+use super::standing;
 use super::store::{self, Head};
 use domicile_core::hex;
 use domicile_core::log::frontier::Frontier;
@@ -26,7 +27,7 @@ pub(super) struct Passed {
     pub(super) published: Option<PublishedCheckpoint>,
     /// The commit that took the head, after which everything before it is durable, too.
     pub(super) durable: Durable,
-    /// What to keep; its checkpoint is still to be signed.
+    /// What to keep; its checkpoint is still to be signed, unless an earlier writer did.
     pub(super) evidence: GateEvidence,
 }
 
@@ -66,8 +67,10 @@ impl Sequencer {
             Verdict::Wait { missing } => return Err(SequenceError::TooFewHolders(missing)),
             Verdict::Refuse { reason } => return Err(SequenceError::Refused(reason)),
         };
-        let evidence = self.evidence(&own, facts.heard, missing).await?;
-        let durable = self.claim(&mut own).await?;
+        let mut evidence = self.evidence(&own, facts.heard, missing).await?;
+        let first = published.as_ref().filter(|published| published.size == evidence.size);
+        evidence.checkpoint = first.map(|first| first.note.to_string());
+        let durable = self.claim(&mut own, &evidence).await?;
         Ok(Passed { frontier: own.frontier, published, durable, evidence })
     }
 
@@ -174,12 +177,19 @@ impl Sequencer {
         })
     }
 
-    async fn claim(&self, own: &mut Own) -> Result<Durable, SequenceError> {
+    /// Takes the head, and says that the log is live; the evidence of the epoch's first passage stays.
+    async fn claim(
+        &self,
+        own: &mut Own,
+        evidence: &GateEvidence,
+    ) -> Result<Durable, SequenceError> {
         let (size, root, epoch) =
             (own.frontier.size(), own.frontier.root(), self.terms.tenure.epoch);
         let tx = own.session.begin().await?;
         let claimed = store::claim_head(&tx, &self.log, size, &root, epoch).await?;
         self.assert_epoch(claimed == 1)?;
+        let is_first = self.lane.evidence.load().is_none();
+        standing::live(&tx, &self.log, epoch, is_first.then_some(evidence)).await?;
         Ok(tx.commit(commit_deadline()).await?)
     }
 }

@@ -5,7 +5,9 @@
 
 use super::evidence::GateEvidence;
 use super::passage::Passed;
+use super::standing;
 use super::store::{self, LogId, Placed};
+use super::turn::Turn;
 use super::{Lane, LogPlace, LogState, PublishedCheckpoint, Terms};
 use domicile_core::checkpoint::CheckpointError;
 use domicile_core::epoch::Epoch;
@@ -47,6 +49,8 @@ pub(super) enum SequenceError {
     Commit(#[from] CommitError),
     #[error("the writer's epoch {0} has ended")]
     Fenced(Epoch),
+    #[error("another process of this region writes the logs")]
+    TurnOver,
     #[error("too few holders of the log could be asked: {}", listed(.0))]
     TooFewHolders(BTreeSet<String>),
     #[error("the checkpoint cannot be signed")]
@@ -66,17 +70,24 @@ pub(super) struct Sequencer {
     pub(super) place: LogPlace,
     pub(super) log: LogId,
     pub(super) lane: Arc<Lane>,
+    turn: Arc<Turn>,
 }
 
 impl Sequencer {
-    pub(super) fn new(pool: Pool, terms: Terms, place: LogPlace, lane: Arc<Lane>) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        terms: Terms,
+        place: LogPlace,
+        lane: Arc<Lane>,
+        turn: Arc<Turn>,
+    ) -> Self {
         let log =
             LogId { jurisdiction: place.jurisdiction.clone(), log_epoch: place.signer.log_epoch() };
-        Self { pool, terms, place, log, lane }
+        Self { pool, terms, place, log, lane, turn }
     }
 
     /// Runs until `stopped` turns true, finishing the batch in hand.
-    pub(super) async fn run(self, mut stopped: watch::Receiver<bool>) {
+    pub(super) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut since = Instant::now();
         while !*stopped.borrow_and_update() {
             let ended = match self.pass_gate().await {
@@ -88,14 +99,17 @@ impl Sequencer {
                 Err(error) => Err(error),
             };
             let Err(error) = ended else { return };
+            if !self.turn.is_held() {
+                continue;
+            }
             let is_late = since.elapsed() >= Duration::from_millis(HOLDERS_WAIT_MS);
-            self.report(&error, is_late);
+            self.report(&error, is_late).await;
             let pause = Duration::from_millis(if is_late { RETRY_MS } else { RETRY_EAGER_MS });
             let _stopping = tokio::time::timeout(pause, stopped.changed()).await;
         }
     }
 
-    fn report(&self, error: &SequenceError, is_late: bool) {
+    async fn report(&self, error: &SequenceError, is_late: bool) {
         let jurisdiction = self.log.jurisdiction.to_string();
         metrics::counter!("domicile_log_restarts_total", "jurisdiction" => jurisdiction.clone())
             .increment(1);
@@ -115,7 +129,23 @@ impl Sequencer {
                 LogState::Starting
             }
         };
+        if let LogState::Suspended { reason } = &state
+            && *self.lane.state.borrow() != state
+            && let Err(error) = self.leave_suspended(reason).await
+        {
+            tracing::warn!(%jurisdiction, %error, "the other processes are not told of the suspension");
+        }
         self.lane.state.send_replace(state);
+    }
+
+    async fn leave_suspended(&self, reason: &str) -> Result<(), SequenceError> {
+        let epoch = self.terms.tenure.epoch;
+        let mut session = self.pool.session().await?;
+        let tx = session.begin().await?;
+        let left = standing::suspended(&tx, &self.log, epoch, reason).await?;
+        self.assert_epoch(left == 1)?;
+        tx.commit(commit_deadline()).await?;
+        Ok(())
     }
 
     /// Opens the jurisdiction for writes, signs what an earlier writer sequenced but did not sign, and sequences.
@@ -132,31 +162,35 @@ impl Sequencer {
             self.lane.evidence.store(Some(Arc::new(evidence)));
         }
         let signed = published.as_ref().map_or(0, |checkpoint| checkpoint.size);
-        if published.is_some() {
-            self.lane.latest.send_replace(published);
+        if let Some(published) = published {
+            self.lane.show(published);
         }
         self.lane.state.send_replace(LogState::Live);
         tracing::info!(%jurisdiction, size = frontier.size(), "the log is live");
         if frontier.size() > signed {
             self.publish(&frontier, durable, stopped).await?;
         }
-        self.complete_evidence();
+        if let Some(evidence) = self.lane.evidence.load_full() {
+            evidence.tell();
+        }
         self.sequence(&mut frontier, stopped).await
     }
 
-    /// Adds the epoch's first checkpoint to the evidence of the epoch's first passage.
-    fn complete_evidence(&self) {
-        let kept = self.lane.evidence.load_full();
-        let Some(kept) = kept.filter(|kept| kept.checkpoint.is_none()) else { return };
-        let first = self.lane.latest.borrow().clone().filter(|first| first.size == kept.size);
-        let checkpoint = first.map(|first| first.note.to_string());
-        let evidence = GateEvidence { checkpoint, ..GateEvidence::clone(&kept) };
-        evidence.tell();
-        self.lane.evidence.store(Some(Arc::new(evidence)));
+    /// The evidence with the epoch's first checkpoint, when this is the one and it is not there yet.
+    fn completed_evidence(&self, size: u64, note: &str) -> Option<GateEvidence> {
+        let kept = self.lane.evidence.load_full()?;
+        let completes = kept.checkpoint.is_none() && kept.size == size;
+        let checkpoint = Some(note.to_owned());
+        completes.then(|| GateEvidence { checkpoint, ..GateEvidence::clone(&kept) })
     }
 
     pub(super) fn assert_epoch(&self, open: bool) -> Result<(), SequenceError> {
         if open { Ok(()) } else { Err(SequenceError::Fenced(self.terms.tenure.epoch)) }
+    }
+
+    /// Nothing is sequenced, signed or published when the turn is another process's.
+    fn assert_turn(&self) -> Result<(), SequenceError> {
+        if self.turn.is_held() { Ok(()) } else { Err(SequenceError::TurnOver) }
     }
 
     /// Sequences batches until stopped or until anything goes wrong.
@@ -211,6 +245,7 @@ impl Sequencer {
         let nodes = node::append(&mut next, placed.iter().map(|leaf| leaf.hash));
         let root = next.root();
         store::append(&tx, &self.log, &placed, &nodes, next.size(), &root, epoch).await?;
+        self.assert_turn()?;
         let durable = tx.commit(commit_deadline()).await?;
         *frontier = next;
         let jurisdiction = self.log.jurisdiction.to_string();
@@ -229,13 +264,23 @@ impl Sequencer {
         let (size, root) = (frontier.size(), frontier.root());
         // Stopped meanwhile, it stays unsigned; the next gate finds it.
         let Some(safe) = self.safe_to_sign(durable, stopped).await? else { return Ok(()) };
+        self.assert_turn()?;
         let note = self.place.signer.sign(size, root, safe)?;
+        let epoch = self.terms.tenure.epoch;
         let mut session = self.pool.session().await?;
         let tx = session.begin().await?;
-        self.assert_epoch(store::epoch_is_open(&tx, self.terms.tenure.epoch).await?)?;
+        self.assert_epoch(store::epoch_is_open(&tx, epoch).await?)?;
         store::insert_checkpoint(&tx, &self.log, size, &note).await?;
+        let completed = self.completed_evidence(size, &note);
+        if completed.is_some() {
+            standing::live(&tx, &self.log, epoch, completed.as_ref()).await?;
+        }
         tx.commit(commit_deadline()).await?;
-        self.lane.latest.send_replace(Some(PublishedCheckpoint { size, root, note: note.into() }));
+        if let Some(completed) = completed {
+            self.lane.evidence.store(Some(Arc::new(completed)));
+        }
+        self.lane.show(PublishedCheckpoint { size, root, note: note.into() });
+        self.turn.publish();
         let jurisdiction = self.log.jurisdiction.to_string();
         metrics::gauge!("domicile_log_checkpoint_leaves", "jurisdiction" => jurisdiction)
             .set(size_metric(size));

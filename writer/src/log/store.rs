@@ -44,7 +44,8 @@ pub(crate) struct Placed {
 
 const HEAD: &str =
     "SELECT size, root, writer_epoch FROM log.head WHERE jurisdiction = $1 AND log_epoch = $2";
-const EPOCH_IS_MINE: &str = "(SELECT max(epoch) FROM ledger.epoch) =";
+/// A condition on the epoch that the parameter after it names.
+pub(super) const EPOCH_IS_MINE: &str = "(SELECT max(epoch) FROM ledger.epoch) =";
 
 /// True when `epoch` is the newest opened one: a plain read, no lock.
 pub(crate) async fn epoch_is_open(tx: &Tx<'_>, epoch: Epoch) -> Result<bool, Error> {
@@ -253,7 +254,7 @@ pub(crate) async fn beat(tx: &Tx<'_>, jurisdictions: &[&str], epoch: Epoch) -> R
 }
 
 /// A count as Postgres stores it. Counts here never come near 2^63.
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -39,6 +39,9 @@ impl Executor for Writer {
 
 /// The statements go out together and all are awaited, so that the transaction can be ended either way.
 async fn write(tx: &Tx<'_>, epoch: Epoch, plays: &[PreparedPlay]) -> Result<(), WriteError> {
+    // Chains are locked in this order by every process: no two batches wait for each other.
+    let mut plays: Vec<&PreparedPlay> = plays.iter().collect();
+    plays.sort_unstable_by_key(|play| play.step.chain);
     let leaves: Vec<PendingLeaf> = plays.iter().flat_map(|play| play.leaves.clone()).collect();
     let stakes = plays.iter().filter_map(|play| play.stake);
     let wins = plays.iter().filter_map(|play| {

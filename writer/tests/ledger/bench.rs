@@ -48,6 +48,8 @@ use tower::ServiceExt;
 
 const EXAMPLE: &str = include_str!("../../../topology/examples/local.toml");
 const SESSIONS: usize = 24;
+/// The logs that are written.
+const LOGS: [&str; 3] = ["MT", "DE", domicile_core::operation::LOG_CODE];
 /// The slot of a reader in another region, where a test makes one.
 pub(crate) const CONFIRMER: &str = "sub_reader_elsewhere";
 /// When the tests take place.
@@ -55,7 +57,7 @@ pub(crate) const NOW_UNIX_S: u64 = 1_800_000_000;
 
 /// Everything around one engine.
 pub(crate) struct Bench {
-    pub(crate) server: Server,
+    pub(crate) server: Arc<Server>,
     pub(crate) admin: Connection,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) engine: Arc<Engine>,
@@ -65,7 +67,19 @@ pub(crate) struct Bench {
     service: Arc<Service>,
     logs: Option<LogTasks>,
     topology: watch::Sender<Option<Known<Topology>>>,
-    pub(crate) ca: TestCa,
+    pub(crate) ca: Arc<TestCa>,
+    token_key: String,
+}
+
+/// What the processes of one region have in common.
+struct Common {
+    server: Arc<Server>,
+    clock: Arc<ManualClock>,
+    tenure: Tenure,
+    secrets: Arc<Keys>,
+    keys: Vec<VerifierKey>,
+    token_key: String,
+    ca: Arc<TestCa>,
 }
 
 /// An answer, read.
@@ -130,24 +144,54 @@ impl Bench {
 
     async fn over(server: Server, admin: Connection, standing: Arc<Standing>) -> Self {
         let clock = Arc::new(ManualClock::at_unix_s(NOW_UNIX_S));
-        let tenure = Tenure { standing, epoch: Epoch(1) };
-        let mut config = server.pool_config(SESSIONS);
-        config.connect = server.config("domicile_writer", "w");
-        let pool = Pool::guarded(config, Arc::new(tenure.clone())).unwrap();
         let ids = IdSource::new(clock.clone());
-        let cluster = ClusterId::parse("demo").unwrap();
+        let cluster = cluster();
         let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let receipt = SigningKey::from_seed(&receipt_key_name(&cluster), &ids.bytes()).unwrap();
         let mut keys = vec![receipt.verifier().clone()];
         let ca = TestCa::new();
-        let client =
-            HttpClient::new(&ca.client(Role::Writer, "writer-mt"), ClientLimits::default());
-        let mut places = Vec::new();
-        for code in ["MT", "DE", domicile_core::operation::LOG_CODE] {
+        for code in LOGS {
             let key = SigningKey::from_seed(&origin(&cluster, &j(code), 1), &ids.bytes()).unwrap();
             keys.push(key.verifier().clone());
-            places.push(place(code, &key, &ca, &client));
+            let path = ca.folder().join(format!("log-{code}.key"));
+            std::fs::write(path, key.to_text().as_bytes()).unwrap();
         }
+        let master = MasterKey::new("m1", ids.bytes()).unwrap();
+        let signer = TokenSigner::from_pem("s1", &pair.serialize_pem().into()).unwrap();
+        let common = Common {
+            server: Arc::new(server),
+            clock,
+            tenure: Tenure { standing, epoch: Epoch(1) },
+            secrets: Arc::new(Keys::new(vec![master], receipt, signer, ids)),
+            keys,
+            token_key: pair.public_key_pem(),
+            ca: Arc::new(ca),
+        };
+        Self::process(common, admin).await
+    }
+
+    /// Another writer process of the region, over the same ledger.
+    pub(crate) async fn beside(&self) -> Self {
+        let common = Common {
+            server: Arc::clone(&self.server),
+            clock: Arc::clone(&self.clock),
+            tenure: self.engine.tenure.clone(),
+            secrets: Arc::clone(&self.engine.keys),
+            keys: self.keys.clone(),
+            token_key: self.token_key.clone(),
+            ca: Arc::clone(&self.ca),
+        };
+        Self::process(common, self.server.superuser().await).await
+    }
+
+    async fn process(common: Common, admin: Connection) -> Self {
+        let Common { server, clock, tenure, secrets, keys, token_key, ca } = common;
+        let mut config = server.pool_config(SESSIONS);
+        config.connect = server.config("domicile_writer", "w");
+        let pool = Pool::guarded(config, Arc::new(tenure.clone())).unwrap();
+        let client =
+            HttpClient::new(&ca.client(Role::Writer, "writer-mt"), ClientLimits::default());
+        let places = LOGS.map(|code| place(code, &keys, &ca, &client)).into();
         let terms = Terms {
             tenure: tenure.clone(),
             beginning: Beginning::First,
@@ -157,11 +201,8 @@ impl Bench {
         let (log, logs) = log::start(LogSettings { pool: pool.clone(), terms, places });
         let topology = Known { value: Arc::new(Topology::parse(EXAMPLE).unwrap()), revision: None };
         let (published, topology) = watch::channel(Some(topology));
-        let master = MasterKey::new("m1", ids.bytes()).unwrap();
-        let signer = TokenSigner::from_pem("s1", &pair.serialize_pem().into()).unwrap();
-        let secrets = Arc::new(Keys::new(vec![master], receipt, signer, ids.clone()));
         let engine = Arc::new(Engine::start(EngineParts {
-            cluster: cluster.clone(),
+            cluster: cluster(),
             region: region(),
             tenure,
             pool,
@@ -169,16 +210,16 @@ impl Bench {
             wallets: no_wallets(&secrets, &ca, &clock),
             keys: secrets,
             clock: clock.clone(),
-            ids,
+            ids: IdSource::new(clock.clone()),
             topology,
         }));
         let mut public = TokenKeys::new();
-        public.add("s1", TokenAlgorithm::EdDsa, &pair.public_key_pem()).unwrap();
+        public.add("s1", TokenAlgorithm::EdDsa, &token_key).unwrap();
         let drain = Drain::new(DrainLimits::default());
-        let verifier = TokenVerifier::new(cluster.clone(), clock.clone(), public);
+        let verifier = TokenVerifier::new(cluster(), clock.clone(), public);
         let service = Arc::new(Service::new(verifier, drain.clone()));
         service.serve(engine.clone());
-        let app = http::app(&service, &Readiness::new(drain.clone()), &cluster);
+        let app = http::app(&service, &Readiness::new(drain.clone()), &cluster());
         let logs = Some(logs);
         let bench = Self {
             server,
@@ -192,6 +233,7 @@ impl Bench {
             logs,
             topology: published,
             ca,
+            token_key,
         };
         bench.logs_are_live().await;
         bench
@@ -348,10 +390,15 @@ impl Bench {
     }
 }
 
-fn place(code: &str, key: &SigningKey, ca: &TestCa, client: &HttpClient) -> LogPlace {
+fn cluster() -> ClusterId {
+    ClusterId::parse("demo").unwrap()
+}
+
+fn place(code: &str, keys: &[VerifierKey], ca: &TestCa, client: &HttpClient) -> LogPlace {
     let path = ca.folder().join(format!("log-{code}.key"));
-    std::fs::write(&path, key.to_text().as_bytes()).unwrap();
-    let signer = LogSigner::load(&path, key.verifier()).unwrap();
+    let name = origin(&cluster(), &j(code), 1).to_string();
+    let published = keys.iter().find(|key| key.name() == name).unwrap();
+    let signer = LogSigner::load(&path, published).unwrap();
     let holders = Holders::new(client, Vec::new());
     LogPlace { jurisdiction: j(code), signer, holders, confirmers: vec![CONFIRMER.to_owned()] }
 }

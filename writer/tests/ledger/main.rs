@@ -23,6 +23,7 @@ mod gates;
 mod leases;
 mod operators;
 mod plays;
+mod processes;
 #[path = "../../../tests/src/wallet/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests of whole clusters use all of it")]
 mod wallet;
