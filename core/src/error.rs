@@ -112,6 +112,9 @@ codes! {
     IdempotencyKeyMissing, "idempotency-key-missing", Invalid, 400, "The Idempotency-Key header is missing or malformed.", "Send 1-64 visible ASCII characters, new for each bet.";
     IdempotencyKeyReused, "idempotency-key-reused", Conflict, 409, "The idempotency key was used for a different request.", "Use a new key for a new bet.";
     RoundState, "round-state", Conflict, 409, "The round's state does not permit this.", "Read the round and act on its present state.";
+    ReceiptInvalid, "receipt-invalid", Invalid, 422, "The receipt is not one that this cluster has signed.", "Send the receipt as it was given out, byte for byte.";
+    RoundNotLost, "round-not-lost", Conflict, 409, "The bet of this receipt is not lost.", "Read its round; the detail says why it counts as it stands.";
+    LossEvidence, "loss-evidence", Conflict, 409, "What is known of the lost bet does not suffice to decide on it.", "Bring the node that has kept it back, or refund it: see the runbook of the loss statement.";
     GameUnknown, "game-unknown", Invalid, 422, "The game is not known.", "Use a code of the game reference.";
     GameParameters, "game-parameters", Invalid, 422, "The game's parameters are out of range.", "See the game reference for the ranges.";
     GameSuspended, "game-suspended", Conflict, 409, "The operator's game is suspended or not offered at present; nothing was executed.", "Wait until it is offered again.";

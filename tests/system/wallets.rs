@@ -78,7 +78,7 @@ async fn stakes_and_wins_agree_after_a_storm_a_kill_and_a_move() {
     reconciles(&cluster, &wallet).await;
 }
 
-async fn wallet(cluster: &Cluster) -> Wallet {
+pub(crate) async fn wallet(cluster: &Cluster) -> Wallet {
     let folder = cluster.state().join("wallet");
     let (authority, out) =
         (cluster.state().join("operator/authority"), folder.display().to_string());
@@ -103,7 +103,7 @@ async fn wallet(cluster: &Cluster) -> Wallet {
     Wallet::start(&cluster::certificate(&folder), &folder.join("journal"), SECRET).await
 }
 
-fn set_wallet(cluster: &Cluster, wallet: &Wallet) {
+pub(crate) fn set_wallet(cluster: &Cluster, wallet: &Wallet) {
     let key = cluster.state().join("wallet/secret");
     std::fs::write(&key, SECRET).expect("write the secret");
     let key = key.display().to_string();

@@ -22,6 +22,7 @@ use domicile_control::Known;
 use domicile_core::epoch::Epoch;
 use domicile_core::error::Code;
 use domicile_core::ids::{ClusterId, Jurisdiction, RegionId, RoundId, SessionId};
+use domicile_core::note::VerifierKey;
 use domicile_postgres::Pool;
 use domicile_service::clock::Clock;
 use domicile_service::ids::IdSource;
@@ -165,6 +166,19 @@ impl Engine {
                 "the jurisdiction's log is suspended",
             )),
         }
+    }
+
+    /// The keys that receipts of this cluster may be signed with.
+    pub fn receipt_keys(&self) -> Vec<VerifierKey> {
+        let known = self.topology.borrow().clone();
+        let published = known.iter().flat_map(|known| &known.value.receipt_keys);
+        let mut keys: Vec<_> =
+            published.filter_map(|key| VerifierKey::parse(&key.vkey).ok()).collect();
+        let own = self.keys.receipt.verifier();
+        if !keys.contains(own) {
+            keys.push(own.clone());
+        }
+        keys
     }
 
     /// Whether this writer may not go on with the jurisdiction, and not only for a moment.

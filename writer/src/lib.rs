@@ -37,6 +37,7 @@ pub mod bet;
 pub mod chain;
 pub mod directory;
 pub mod gates;
+pub mod loss;
 pub mod meters;
 pub mod order;
 pub mod play;

@@ -12,6 +12,7 @@ use crate::lease::{Standing, Tenure};
 use crate::ledger;
 use crate::limits;
 use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
+use crate::loss::cut;
 use crate::service::Service;
 use crate::sweep;
 use crate::wallet::{self, Book};
@@ -231,6 +232,9 @@ impl Lifecycle {
         }
         book.refresh(&session).await.map_err(|error| telemetry::chain(&error))?;
         drop(session);
+        if term.beginning == Beginning::Forced {
+            cut::make(&pool, term.epoch).await?;
+        }
         let places = term.logs.iter().filter_map(|plan| self.place(plan)).collect();
         let terms = Terms {
             tenure: tenure.clone(),

@@ -78,6 +78,8 @@ pub const WALLET_SHOW_PAUSE: Duration = Duration::from_secs(5);
 pub const WALLET_URL_BYTES: usize = 2_048;
 /// Most wallet transactions in one listing.
 pub const WALLET_LIST_JOBS: i64 = 500;
+/// Most claims of lost bets in one listing.
+pub const LOSS_LIST_CLAIMS: i64 = 500;
 /// Session lifetime when the operator names none, in seconds.
 pub const SESSION_DEFAULT_TTL_S: u64 = 1_800;
 /// Shortest session lifetime in seconds.

@@ -50,6 +50,7 @@ pub(crate) fn render(
             for host in hosts {
                 rule("replication", REPLICATION_ROLE, &host);
                 rule(MAINTENANCE_DATABASE, REWIND_ROLE, &host);
+                rule(DATABASE, REWIND_ROLE, &host);
             }
             rule(DATABASE, REPLICATION_ROLE, "all");
             if writer == Writer::Admitted {
@@ -115,8 +116,8 @@ mod tests {
         assert_eq!(streams.len(), 2, "one per distinct host, and the refusal");
         assert_eq!(streams[0][3], "10.0.0.1/32");
         let rewinds: Vec<_> = rules(&text).into_iter().filter(|r| r[2] == REWIND_ROLE).collect();
-        assert_eq!(rewinds.len(), 1);
-        assert_eq!((rewinds[0][1], rewinds[0][3]), (MAINTENANCE_DATABASE, "10.0.0.1/32"));
+        let of: Vec<_> = rewinds.iter().map(|rule| (rule[1], rule[3])).collect();
+        assert_eq!(of, [(MAINTENANCE_DATABASE, "10.0.0.1/32"), (DATABASE, "10.0.0.1/32")]);
         let reader = render(NodeKind::Reader, false, &peers, Writer::Admitted);
         assert!(!reader.contains(REPLICATION_ROLE) && !reader.contains(WRITER_ROLE));
     }

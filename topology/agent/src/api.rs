@@ -17,9 +17,9 @@ use domicile_service::peer::{PeerGuard, Role};
 use domicile_service::problem::Problem;
 use domicile_topology::agent_api::{
     AliveAnswer, CheckpointRequest, CloneRequest, DemoteRequest, DropSlotsRequest,
-    EpochOpenRequest, InitRequest, MigrateRequest, ObserveRequest, PromoteRequest, RejoinRequest,
-    SlotRequest, StartRequest, StopRequest, SubscriptionsRequest, SyncRequest, UndoDemoteRequest,
-    limits, paths,
+    EpochOpenRequest, InitRequest, MigrateRequest, ObserveRequest, OrphanBetRequest,
+    PromoteRequest, RejoinRequest, SlotRequest, StartRequest, StopRequest, SubscriptionsRequest,
+    SyncRequest, UndoDemoteRequest, limits, paths,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,6 +52,7 @@ pub fn routes(agent: &Arc<Agent>) -> Router {
         .route(paths::PROMOTE, post(promote))
         .route(paths::REJOIN, post(rejoin))
         .route(paths::ORPHANS, get(orphans))
+        .route(paths::ORPHAN_BET, post(orphan_bet))
         .route(paths::ALIVE, get(alive))
         .route(paths::OBSERVE, post(observe))
         .with_state(Arc::clone(agent));
@@ -73,6 +74,11 @@ async fn orphans(State(agent): App) -> Response {
         Ok(answer) => Json(answer).into_response(),
         Err(error) => Problem::new(error.code()).detail(error.to_string()).into_response(),
     }
+}
+
+async fn orphan_bet(State(agent): App, request: Request) -> Response {
+    let find = |body: OrphanBetRequest| async move { agent.orphan_bet(&body) };
+    run("orphan-bet", limits::OPERATION_TIMEOUT_MS, request, find).await
 }
 
 async fn init(State(agent): App, request: Request) -> Response {

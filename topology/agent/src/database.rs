@@ -110,6 +110,15 @@ impl Agent {
         Session::connect("connect to the ledger node for a rewind", &config).await
     }
 
+    /// Connects to a ledger node's ledger as the role of the rewind, which may read the keys of what is not published.
+    pub(crate) async fn open_private(&self, node: &NodeId) -> Result<Session, Error> {
+        let address = self.ledger_address(node)?;
+        let place = (address.host(), address.port());
+        let mut config = self.database.config(place, DATABASE, REWIND_ROLE, STATEMENT_TIMEOUT);
+        config.password = secret(&self.config.postgres.superuser_password_file)?;
+        Session::connect("connect to the ledger node for a comparison", &config).await
+    }
+
     /// Connects to a ledger node's Postgres as the replication role.
     pub(crate) async fn open_ledger(&self, node: &NodeId) -> Result<Session, Error> {
         let address = self.ledger_address(node)?;

@@ -157,9 +157,9 @@ pub(crate) fn strip_configuration(data: &Path) -> std::io::Result<()> {
     std::fs::write(data.join("postgresql.auto.conf"), "")
 }
 
-// The role reads the files of a primary for the rewind of a returned node, and nothing else may; it has the superuser's
-// password, which all ledger nodes share.
-fn rewind_role() -> String {
+/// The statement that makes the role with which returned nodes read: a primary's files for the rewind, and which rows of
+/// unpublished tables it has (granted by a migration). It has the superuser's password, which all ledger nodes share.
+pub(crate) fn rewind_role() -> String {
     format!(
         "do $$
          declare verifier text := (select rolpassword from pg_authid where rolname = '{SUPERUSER}');

@@ -8,6 +8,7 @@ use domicile_topology::observed::NodeKind;
 
 use crate::agent::Agent;
 use crate::error::Error;
+use crate::init::rewind_role;
 use crate::settings::{DATABASE, READER_ROLE, WRITER_ROLE};
 
 impl Agent {
@@ -22,6 +23,8 @@ impl Agent {
         let failed = |error| Error::step(step, error);
         let (report, published) = match self.config.kind {
             NodeKind::Ledger => {
+                // A cluster made by an earlier build gets it here; the migrations grant it something.
+                session.run("make the rewind's role", &rewind_role()).await?;
                 let jurisdictions = self.jurisdictions()?;
                 let migrated =
                     domicile_migrations::migrate_ledger(session.connection(), &jurisdictions).await;

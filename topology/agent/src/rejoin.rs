@@ -57,7 +57,7 @@ impl Agent {
                 self.postmaster.stop(StopMode::Fast).await?;
                 self.follow_as_joined(source).await
             }
-            Manner::Compare => self.compare_and_return(record).await,
+            Manner::Compare => Box::pin(self.compare_and_return(record)).await,
             Manner::Clone => self.copy_and_follow(source, None).await,
         }
     }

@@ -44,8 +44,14 @@ impl Agent {
         let apart = self.start_apart().await?;
         let epoch = self.memory().primary_in.unwrap_or(Epoch(0));
         let remote = self.open_ledger(source).await;
+        // A primary of an earlier build admits nobody here; what it keeps back is named in the tail.
+        let private = self.open_private(source).await;
+        let private = private.inspect_err(|error| tracing::warn!(%error, "compared in part only"));
         let kept = match &remote {
-            Ok(remote) => self.keep_orphans(&apart.session, remote, epoch, fork).await,
+            Ok(remote) => {
+                let others = (remote, private.as_ref().ok());
+                self.keep_orphans(&apart.session, others, epoch, fork).await
+            }
             Err(_) => Ok(None),
         };
         apart.stop().await?;

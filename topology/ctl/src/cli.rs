@@ -1,5 +1,6 @@
 //! The command line: what can be said, and how each command explains itself.
 
+use crate::loss::claim::LossCommand;
 use crate::moves::cli::{Abandon, Conduct, Print, Resume, Verb};
 use crate::reconcile::ReconcileArgs;
 use crate::wallet::WalletCommand;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     Drill(DrillArgs),
     /// Say which rounds and how much stake a forced failover has lost, by jurisdiction and operator
     LossStatement(LossArgs),
+    /// Receipts of bets that a forced failover has lost
+    #[command(subcommand)]
+    Loss(LossCommand),
     /// Apply migrations through the agents: readers first, then the ledger
     Migrate(MigrateArgs),
     /// Check a topology document

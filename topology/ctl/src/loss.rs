@@ -1,24 +1,29 @@
 //! `domicile loss-statement`: which rounds, and how much stake, a forced failover has lost, by jurisdiction and operator.
 //!
 //! A ledger node that returns keeps the tail that the new history lacks, before its database is rewound; this adds up
-//! those tails, and what readers hold beyond the writer. Invariant: what nobody has answered about is called uncertain,
-//! never zero. Deliberately absent: settling or refunding. The tails' files hold every row needed for that.
+//! those tails, and what readers hold beyond the writer, and says which receipts have been honoured since. Invariant: what
+//! nobody has answered about is called uncertain, never zero. Deliberately absent: settling or refunding, in [`claim`].
+
+pub(crate) mod claim;
 
 use crate::agents::Agents;
 use crate::cli::LossArgs;
+use crate::credentials::Writer;
 use crate::layout::Layout;
 use crate::term::{self, table};
 use crate::up::Cluster;
 use anyhow::{Context, Result};
+use claim::Told;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, OperatorId};
 use domicile_execute::{LOOK_TIMEOUT_MS, chain};
 use domicile_topology::Topology;
-use domicile_topology::agent_api::{OrphanRound, OrphansAnswer, paths};
+use domicile_topology::agent_api::{OrphanRound, OrphanTotal, OrphansAnswer, paths};
 use domicile_topology::observed::{NodeStatus, PostgresState};
 use domicile_topology::record::{Beginning, Record};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// The statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,9 +33,13 @@ pub(crate) struct Statement {
     epoch: Epoch,
     beginning: Beginning,
     /// Rounds of kept tails, each once: lost.
-    lost: Vec<OrphanRound>,
-    /// The same, added up.
-    totals: Vec<Total>,
+    lost: Vec<Lost>,
+    /// Rounds that only the tails' files name: they are in the totals.
+    unnamed_rounds: u64,
+    /// All of them, added up.
+    totals: Vec<OrphanTotal>,
+    /// Receipts that were handed in; `None` when the writer could not be asked.
+    claims: Option<Vec<Told>>,
     /// Leaves that a reader holds and the writer does not.
     beyond_writer: Vec<Beyond>,
     /// Nodes whose tail nobody knows: uncertain.
@@ -40,13 +49,11 @@ pub(crate) struct Statement {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Total {
-    jurisdiction: Jurisdiction,
-    operator: OperatorId,
-    currency: String,
-    rounds: u64,
-    bets: u64,
-    stake_micro: u64,
+struct Lost {
+    #[serde(flatten)]
+    round: OrphanRound,
+    /// What became of its receipts: `settled`, `refunded`, `filed`, or `partly`.
+    claimed: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,6 +69,10 @@ struct Kept {
     epoch: Epoch,
     fork_lsn: String,
     file: String,
+    /// Rows kept, by table.
+    rows: BTreeMap<String, u64>,
+    /// Tables that could not be compared.
+    uncompared: Vec<String>,
 }
 
 /// What the nodes said.
@@ -85,7 +96,11 @@ pub(crate) async fn run(layout: &Layout, args: &LossArgs) -> Result<u8> {
         let answer = agents.status(agent).await.map_err(|error| chain(&error));
         statuses.insert(node.clone(), answer);
     }
-    let statement = state(&topology, &record, tails, &statuses);
+    let claims = match Writer::current(layout).await {
+        Ok(writer) => claim::claims(&writer, false).await.ok(),
+        Err(_) => None,
+    };
+    let statement = state(&topology, &record, (tails, &statuses), claims);
     if args.json {
         term::json(&statement)?;
     } else {
@@ -97,10 +112,11 @@ pub(crate) async fn run(layout: &Layout, args: &LossArgs) -> Result<u8> {
 fn state(
     topology: &Topology,
     record: &Record,
-    tails: Answers<OrphansAnswer>,
-    statuses: &Answers<NodeStatus>,
+    (tails, statuses): (Answers<OrphansAnswer>, &Answers<NodeStatus>),
+    claims: Option<Vec<Told>>,
 ) -> Statement {
     let (mut lost, mut files, mut silent) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let (mut unnamed_rounds, mut summed) = (0u64, Vec::new());
     for (node, answer) in tails {
         let tails = match answer {
             Ok(answer) => answer.tails,
@@ -111,7 +127,11 @@ fn state(
         };
         for tail in tails {
             let fork_lsn = tail.fork_lsn.to_string();
-            files.push(Kept { node: node.clone(), epoch: tail.epoch, fork_lsn, file: tail.file });
+            let (epoch, file, rows, uncompared) =
+                (tail.epoch, tail.file, tail.rows, tail.uncompared);
+            files.push(Kept { node: node.clone(), epoch, fork_lsn, file, rows, uncompared });
+            unnamed_rounds = unnamed_rounds.saturating_add(tail.unnamed_rounds);
+            summed.extend(tail.totals);
             // A round of several tails counts once, as the newest tail has it.
             lost.extend(
                 tail.rounds
@@ -129,33 +149,52 @@ fn state(
         }
     }
     let lost: Vec<OrphanRound> = lost.into_values().collect();
+    // Where every round is named, one of several tails counts once; else the tails' own sums are all there is.
+    let totals = if unnamed_rounds == 0 { totals(&lost) } else { added_up(summed) };
+    let known = claims.as_deref().unwrap_or_default();
+    let honoured = |round: OrphanRound| {
+        let (id, code) = (round.id.to_string(), round.jurisdiction.as_str());
+        Lost { claimed: claim::claimed(known, (code, &id), round.bets), round }
+    };
     Statement {
         cluster: topology.cluster.clone(),
         epoch: record.epoch,
         beginning: record.beginning,
-        totals: totals(&lost),
-        lost,
+        totals,
+        unnamed_rounds,
+        lost: lost.into_iter().map(honoured).collect(),
+        claims,
         beyond_writer: beyond_writer(topology, record, statuses),
         silent,
         files,
     }
 }
 
-fn totals(lost: &[OrphanRound]) -> Vec<Total> {
-    let mut totals: BTreeMap<(&Jurisdiction, &OperatorId, &str), Total> = BTreeMap::new();
-    for round in lost {
-        let key = (&round.jurisdiction, &round.operator, round.currency.as_str());
-        let total = totals.entry(key).or_insert_with(|| Total {
-            jurisdiction: round.jurisdiction.clone(),
-            operator: round.operator.clone(),
-            currency: round.currency.clone(),
-            rounds: 0,
-            bets: 0,
-            stake_micro: 0,
-        });
-        total.rounds += 1;
-        total.bets += u64::from(round.bets);
-        total.stake_micro = total.stake_micro.saturating_add(round.stake_micro);
+fn totals(lost: &[OrphanRound]) -> Vec<OrphanTotal> {
+    let single = |round: &OrphanRound| OrphanTotal {
+        jurisdiction: round.jurisdiction.clone(),
+        operator: round.operator.clone(),
+        currency: round.currency.clone(),
+        rounds: 1,
+        bets: u64::from(round.bets),
+        stake_micro: round.stake_micro,
+    };
+    added_up(lost.iter().map(single).collect())
+}
+
+fn added_up(parts: Vec<OrphanTotal>) -> Vec<OrphanTotal> {
+    let mut totals: BTreeMap<(Jurisdiction, OperatorId, String), OrphanTotal> = BTreeMap::new();
+    for part in parts {
+        let key = (part.jurisdiction.clone(), part.operator.clone(), part.currency.clone());
+        match totals.entry(key) {
+            Entry::Vacant(place) => drop(place.insert(part)),
+            Entry::Occupied(mut sum) => {
+                let sum = sum.get_mut();
+                sum.rounds = sum.rounds.saturating_add(part.rounds);
+                sum.bets = sum.bets.saturating_add(part.bets);
+                sum.stake_micro = sum.stake_micro.saturating_add(part.stake_micro);
+            }
+        }
     }
     totals.into_values().collect()
 }
@@ -200,7 +239,8 @@ impl Statement {
             self.epoch,
             format!("{:?}", self.beginning).to_ascii_lowercase()
         )];
-        parts.push(match (self.lost.len(), self.is_uncertain()) {
+        let count = self.unnamed_rounds.saturating_add(u64::try_from(self.lost.len()).unwrap_or(0));
+        parts.push(match (count, self.is_uncertain()) {
             (0, false) if self.beyond_writer.is_empty() => "zero rounds lost".to_owned(),
             (count, true) => {
                 format!("{count} rounds known to be lost; more is uncertain, see below")
@@ -208,14 +248,32 @@ impl Statement {
             (count, false) => format!("{count} rounds lost"),
         });
         if !self.totals.is_empty() {
-            let rows: Vec<Vec<String>> = self.totals.iter().map(Total::row).collect();
+            let rows: Vec<Vec<String>> = self.totals.iter().map(total).collect();
             let headers =
                 ["jurisdiction", "operator", "rounds", "bets", "stake, micro-units", "currency"];
             parts.push(table(&headers, &rows));
             let rows: Vec<Vec<String>> = self.lost.iter().map(round).collect();
-            let headers =
-                ["round", "jurisdiction", "operator", "state there", "bets", "stake, micro-units"];
+            let headers = [
+                "round",
+                "jurisdiction",
+                "operator",
+                "state there",
+                "bets",
+                "stake, micro-units",
+                "claimed",
+            ];
             parts.push(table(&headers, &rows));
+        }
+        if self.unnamed_rounds > 0 {
+            parts.push(format!(
+                "… and {} rounds more, which only the files below name",
+                self.unnamed_rounds
+            ));
+        }
+        if self.claims.is_none() {
+            parts.push(
+                "? which receipts have been honoured is not known: no writer answers".to_owned(),
+            );
         }
         parts.extend(self.beyond_writer.iter().map(|beyond| {
             let Beyond { jurisdiction, reader, leaves } = beyond;
@@ -228,30 +286,38 @@ impl Statement {
                 .iter()
                 .map(|(node, error)| format!("? {node}, what it holds is not known: {error}")),
         );
-        parts.extend(self.files.iter().map(|kept| {
-            format!(
-                "· every row of the tail of epoch {} is kept on {}: {}",
-                kept.epoch, kept.node, kept.file
-            )
-        }));
+        parts.extend(self.files.iter().map(Kept::line));
         parts.join("\n\n")
     }
 }
 
-impl Total {
-    fn row(&self) -> Vec<String> {
-        vec![
-            self.jurisdiction.to_string(),
-            self.operator.to_string(),
-            self.rounds.to_string(),
-            self.bets.to_string(),
-            self.stake_micro.to_string(),
-            self.currency.clone(),
-        ]
+impl Kept {
+    fn line(&self) -> String {
+        let Self { node, epoch, fork_lsn: _, file, rows, uncompared } = self;
+        let rows: Vec<String> =
+            rows.iter().map(|(table, count)| format!("{count} {table}")).collect();
+        let mut line =
+            format!("· the tail of epoch {epoch} is kept on {node}: {file} ({})", rows.join(", "));
+        if !uncompared.is_empty() {
+            line.push_str("; not compared, so that what is lost of them is not known: ");
+            line.push_str(&uncompared.join(", "));
+        }
+        line
     }
 }
 
-fn round(round: &OrphanRound) -> Vec<String> {
+fn total(total: &OrphanTotal) -> Vec<String> {
+    vec![
+        total.jurisdiction.to_string(),
+        total.operator.to_string(),
+        total.rounds.to_string(),
+        total.bets.to_string(),
+        total.stake_micro.to_string(),
+        total.currency.clone(),
+    ]
+}
+
+fn round(Lost { round, claimed }: &Lost) -> Vec<String> {
     vec![
         round.id.to_string(),
         round.jurisdiction.to_string(),
@@ -259,6 +325,7 @@ fn round(round: &OrphanRound) -> Vec<String> {
         round.state.clone(),
         round.bets.to_string(),
         format!("{} {}", round.stake_micro, round.currency),
+        claimed.clone().unwrap_or_else(|| "–".to_owned()),
     ]
 }
 
@@ -291,15 +358,57 @@ mod tests {
             stake_micro: *stake_micro,
         });
         let rounds = rounds.collect();
-        let tail =
-            OrphanTail { epoch: Epoch(1), fork_lsn: Lsn(1), file: "tail.jsonl".into(), rounds };
+        let rounds: Vec<OrphanRound> = rounds;
+        let tail = OrphanTail {
+            epoch: Epoch(1),
+            fork_lsn: Lsn(1),
+            file: "tail.jsonl".into(),
+            totals: totals(&rounds),
+            rounds,
+            unnamed_rounds: 0,
+            rows: BTreeMap::new(),
+            uncompared: vec![],
+        };
         OrphansAnswer { tails: vec![tail.clone(), tail] }
     }
 
     fn stated(beginning: Beginning, answers: [Result<OrphansAnswer, String>; 2]) -> Statement {
         let topology = topology();
         let nodes = topology.ledgers.iter().map(|ledger| ledger.node.clone());
-        state(&topology, &record(beginning), nodes.zip(answers).collect(), &Answers::new())
+        let answers = (nodes.zip(answers).collect(), &Answers::new());
+        state(&topology, &record(beginning), answers, Some(vec![]))
+    }
+
+    fn told(round: &str, state: &str) -> Told {
+        serde_json::from_value(serde_json::json!({
+            "jurisdiction": "MT", "round": round, "bet": round, "operator": "acme", "currency": "EUR", "stake_micro": 5,
+            "state": state, "outcome": null, "payout_micro": null, "money": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_round_is_claimed_once_all_its_bets_are_alike() {
+        let claims = [told("r", "settled"), told("r", "settled"), told("s", "refunded")];
+        let of = |round, bets| claim::claimed(&claims, ("MT", round), bets);
+        assert_eq!(of("r", 2).as_deref(), Some("settled"));
+        assert_eq!(of("r", 3).as_deref(), Some("partly"));
+        assert_eq!(of("s", 1).as_deref(), Some("refunded"));
+        assert_eq!(of("t", 1), None);
+        let mixed = [told("r", "settled"), told("r", "refunded")];
+        assert_eq!(claim::claimed(&mixed, ("MT", "r"), 2).as_deref(), Some("partly"));
+    }
+
+    #[test]
+    fn rounds_that_are_not_named_are_in_the_totals() {
+        let mut answer = tail(&[("MT", 5)]);
+        answer.tails.truncate(1);
+        answer.tails[0].unnamed_rounds = 7;
+        answer.tails[0].totals[0].rounds = 8;
+        let statement = stated(Beginning::Forced, [Ok(answer), Ok(OrphansAnswer::default())]);
+        assert_eq!(statement.totals[0].rounds, 8);
+        assert!(statement.page().contains("8 rounds lost"), "{}", statement.page());
+        assert!(statement.page().contains("7 rounds more"));
     }
 
     #[test]

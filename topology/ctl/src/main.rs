@@ -83,6 +83,7 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Abandon(args) => moves::abandon(&layout()?, &args).await,
             Command::Drill(args) => drill::run(&layout()?, &args).await,
             Command::LossStatement(args) => loss::run(&layout()?, &args).await,
+            Command::Loss(command) => loss::claim::run(&layout()?, command).await,
             Command::Migrate(args) => migrate::run(&layout()?, &args).await,
             Command::Topology(command) => topology_check::run(command),
             Command::Pki(command) => credentials::pki(command),

@@ -15,8 +15,9 @@ mod moves;
 
 pub use moves::{
     AliveAnswer, CheckpointAnswer, CheckpointRequest, DemoteAnswer, DemoteRequest, DropSlotsAnswer,
-    DropSlotsRequest, ObserveAnswer, ObserveRequest, OrphanRound, OrphanTail, OrphansAnswer,
-    PromoteAnswer, PromoteRequest, RejoinAnswer, RejoinRequest, Rejoined, SlotAnswer, SlotRequest,
+    DropSlotsRequest, ObserveAnswer, ObserveRequest, OrphanBet, OrphanBetAnswer, OrphanBetRequest,
+    OrphanGround, OrphanRound, OrphanTail, OrphanTotal, OrphansAnswer, PromoteAnswer,
+    PromoteRequest, RejoinAnswer, RejoinRequest, Rejoined, SlotAnswer, SlotRequest,
     UndoDemoteAnswer, UndoDemoteRequest,
 };
 
@@ -56,6 +57,8 @@ pub mod paths {
     pub const REJOIN: &str = "/v1/rejoin";
     /// `GET`: the kept tails of former primaries.
     pub const ORPHANS: &str = "/v1/orphans";
+    /// One lost bet out of the kept tails.
+    pub const ORPHAN_BET: &str = "/v1/orphans/bet";
     /// `GET`: the agent's own sign of life.
     pub const ALIVE: &str = "/v1/alive";
     /// Says what can be seen of another node from here.

@@ -4,8 +4,9 @@
 
 use crate::member::Member;
 use domicile_core::epoch::{Epoch, Lsn};
-use domicile_core::ids::{Jurisdiction, NodeId, OperatorId, RoundId};
+use domicile_core::ids::{BetId, Jurisdiction, NodeId, OperatorId, RoundId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `POST /v1/checkpoint`: no parameters. Shortens the stop or the promotion that follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,10 +149,88 @@ pub struct OrphanTail {
     pub epoch: Epoch,
     /// Where the histories part.
     pub fork_lsn: Lsn,
-    /// Where the kept copy lies on the node, with every row.
+    /// Where the kept copy lies on the node, with every row, one JSON object a line.
     pub file: String,
-    /// Rounds that the new history lacks or has in an earlier state.
+    /// Rounds that the new history lacks, has in an earlier state, or has without a bet: the first of them …
     pub rounds: Vec<OrphanRound>,
+    /// … and how many more there are. Only the file names those.
+    #[serde(default)]
+    pub unnamed_rounds: u64,
+    /// All rounds, added up.
+    #[serde(default)]
+    pub totals: Vec<OrphanTotal>,
+    /// Rows kept, by table.
+    #[serde(default)]
+    pub rows: BTreeMap<String, u64>,
+    /// Tables that could not be compared: what is lost of them is not known.
+    #[serde(default)]
+    pub uncompared: Vec<String>,
+}
+
+/// What a jurisdiction's and operator's part of an orphan tail comes to, per currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanTotal {
+    /// The jurisdiction.
+    pub jurisdiction: Jurisdiction,
+    /// The operator.
+    pub operator: OperatorId,
+    /// The currency.
+    pub currency: String,
+    /// Rounds.
+    pub rounds: u64,
+    /// Bets that the new history lacks.
+    pub bets: u64,
+    /// Their stakes, micro-units of the currency.
+    pub stake_micro: u64,
+}
+
+/// `POST /v1/orphans/bet`: what is kept of one bet, to match its receipt with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrphanBetRequest {
+    /// Whose it is.
+    pub jurisdiction: Jurisdiction,
+    /// Its round.
+    pub round: RoundId,
+    /// The bet.
+    pub bet: BetId,
+}
+
+/// What `orphans/bet` found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OrphanBetAnswer {
+    /// The rows; `None` when this node keeps no such bet.
+    pub found: Option<OrphanBet>,
+}
+
+/// What the kept rows say about one bet. Binary values are as Postgres writes them in JSON, `\\x` and hexadecimal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrphanBet {
+    /// Its private record, the exact text.
+    pub record: String,
+    /// The salt of the record's commitment.
+    pub salt: String,
+    /// Its round, where that is an orphan too.
+    pub ground: Option<OrphanGround>,
+    /// The leaf of an instant play.
+    pub leaf: Option<String>,
+    /// The transaction that took its stake at the operator's wallet, as its row.
+    pub wallet: Option<serde_json::Value>,
+}
+
+/// What a bet was placed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrphanGround {
+    /// `play` or `round`.
+    pub kind: String,
+    /// The game.
+    pub game: String,
+    /// Its parameters.
+    pub params: String,
+    /// The state in the tail.
+    pub state: String,
 }
 
 /// One round of an orphan tail.

@@ -1,6 +1,6 @@
 //! What persons and routers ask of the writer: administration, wallets, the log gates' evidence.
 
-use super::{Found, Incoming, Operation, admin, wallets};
+use super::{Found, Incoming, Operation, admin, losses, wallets};
 use crate::answer::{Handled, Reply, Verdict};
 use crate::engine::Engine;
 use crate::log::LogState;
@@ -26,6 +26,9 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
         | Operation::RetryJob
         | Operation::ResolveJob
         | Operation::WalletDay => wallets::handle(&engine, operation, incoming).await,
+        Operation::ClaimLoss | Operation::ListLosses => {
+            losses::handle(&engine, operation, incoming).await
+        }
         _ => admin::handle(&engine, operation, incoming).await,
     }
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod cors;
 mod internal;
+mod losses;
 mod operator;
 mod player;
 mod wallets;
@@ -111,6 +112,12 @@ pub enum Operation {
     ResolveJob,
     /// The command line asks for a day's totals.
     WalletDay,
+    /// An operator hands in the receipt of a lost bet.
+    FileLoss,
+    /// The command line hands one in, with what a node has kept.
+    ClaimLoss,
+    /// The command line lists what was handed in.
+    ListLosses,
 }
 
 /// Who may call a route.
@@ -161,6 +168,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/operator/v1/rounds/{id}/close", Caller::Operator, Operation::CloseRound),
     route("POST", "/operator/v1/rounds/{id}/settle", Caller::Operator, Operation::SettleRound),
     route("POST", "/operator/v1/rounds/{id}/void", Caller::Operator, Operation::VoidRound),
+    route("POST", "/operator/v1/losses", Caller::Operator, Operation::FileLoss),
     route("GET", "/v1/session", Caller::Player, Operation::ViewSession),
     route("POST", "/v1/plays", Caller::Player, Operation::Play),
     route("POST", "/v1/rounds/{id}/bets", Caller::Player, Operation::Bet),
@@ -202,6 +210,8 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/internal/v1/wallet-jobs/{id}", VIEWER, Operation::ShowJob),
     route("POST", "/internal/v1/wallet-jobs/{id}/retry", OPERATOR, Operation::RetryJob),
     route("POST", "/internal/v1/wallet-jobs/{id}/resolve", OPERATOR, Operation::ResolveJob),
+    route("POST", "/internal/v1/losses", VIEWER, Operation::ListLosses),
+    route("POST", "/internal/v1/losses/claim", OPERATOR, Operation::ClaimLoss),
     route("GET", "/feed/v1/revocations", Caller::Router, Operation::Revocations),
 ];
 

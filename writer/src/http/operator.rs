@@ -1,12 +1,13 @@
 //! Operators' requests: signed, within the time window, each with one effect.
 
-use super::{Found, Incoming, Operation, parse};
+use super::{Found, Incoming, Operation, losses, parse};
 use crate::answer::{Failure, Handled};
 use crate::change::{self, Once};
 use crate::engine::Engine;
 use crate::gates::Turn;
 use crate::ledger::operators::Operator;
 use crate::ledger::requests::RequestId;
+use crate::loss::{Claim, Claimant};
 use crate::round::{CloseRound, EndRound, Ending, OpenRound, OpenRoundBody, ReadRound};
 use crate::session::{OpenSession, OpenSessionBody, RevokeSession};
 use axum::response::{IntoResponse, Response};
@@ -64,6 +65,7 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
             };
             end_round(&engine, &signed, body.request_id, Ending::Void(reason)).await
         }
+        Operation::FileLoss => file_loss(&engine, &signed).await,
         Operation::ReadRound => {
             let operator = Arc::clone(&signed.operator);
             let change = ReadRound { operator, round: signed.round()? };
@@ -71,6 +73,14 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
         }
         _ => Err(Failure::new(Code::NotFound)),
     }
+}
+
+/// Honoured at once where that needs no kept row, which the cluster's operator has to bring; else filed.
+async fn file_loss(engine: &Engine, signed: &Signed<'_>) -> Handled {
+    let body: losses::FileBody = parse(&signed.incoming.body)?;
+    let by = Claimant::Operator(signed.operator.id.clone());
+    let claim = Claim::new(engine, body.receipt, by)?;
+    losses::carry_out(engine, &signed.once(body.request_id.as_ref()), &claim).await
 }
 
 async fn open_session(engine: &Engine, signed: &Signed<'_>) -> Handled {

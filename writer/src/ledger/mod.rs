@@ -18,6 +18,7 @@ macro_rules! in_term {
 pub mod batch;
 pub mod chains;
 pub mod games;
+pub mod loss_claims;
 pub mod operator_desk;
 pub mod operators;
 pub mod requests;

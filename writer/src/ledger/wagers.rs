@@ -8,7 +8,7 @@
 use super::{WriteError, all_written, term};
 use crate::order::SaltedRecord;
 use domicile_core::epoch::Epoch;
-use domicile_core::ids::{Jurisdiction, RoundId};
+use domicile_core::ids::{BetId, Jurisdiction, RoundId};
 use domicile_core::money::Micro;
 use domicile_postgres::Tx;
 use domicile_postgres::types::ToSql;
@@ -25,6 +25,8 @@ const RECORD: &str = concat!(
 
 const PAGE: &str = "SELECT id, stake_micro, selection, record_commitment FROM ledger.bet \
      WHERE jurisdiction = $1 AND round_id = $2 AND id > $3 ORDER BY id LIMIT $4";
+
+const EXISTS: &str = "SELECT true FROM ledger.bet WHERE jurisdiction = $1 AND id = $2";
 
 const PAY: &str = concat!(
     "UPDATE ledger.bet b SET payout_micro = i.payout FROM unnest($3::uuid[], $4::bigint[]) i(id, payout) ",
@@ -129,6 +131,16 @@ pub async fn page(
             })
         })
         .collect()
+}
+
+/// Whether the ledger has a bet.
+pub async fn exists(
+    tx: &Tx<'_>,
+    jurisdiction: &Jurisdiction,
+    bet: BetId,
+) -> Result<bool, domicile_postgres::Error> {
+    let row = tx.query_opt(EXISTS, &[&jurisdiction.as_str(), &bet.0]).await?;
+    Ok(row.is_some())
 }
 
 /// Credits payouts of a round's bets in one jurisdiction.

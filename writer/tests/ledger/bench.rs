@@ -396,7 +396,7 @@ fn cluster() -> ClusterId {
 
 fn place(code: &str, keys: &[VerifierKey], ca: &TestCa, client: &HttpClient) -> LogPlace {
     let path = ca.folder().join(format!("log-{code}.key"));
-    let name = origin(&cluster(), &j(code), 1).to_string();
+    let name = origin(&cluster(), &j(code), 1).clone();
     let published = keys.iter().find(|key| key.name() == name).unwrap();
     let signer = LogSigner::load(&path, published).unwrap();
     let holders = Holders::new(client, Vec::new());

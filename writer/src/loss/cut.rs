@@ -1,0 +1,26 @@
+//! The cut: before the first answer of an epoch that began by force, what a lost tail may have revealed is taken out of use.
+//!
+//! The ledger stands as of the fork, while players may hold answers of the lost tail, and with them the next seeds of their
+//! chains. So every session with an open chain is revoked, published, and its chains are closed by the sweep like those of
+//! any revoked session, which reveals the rest of their seeds. Operators open new sessions.
+//! Invariants: once per epoch, by whichever process comes first; nothing is served before it is durable.
+//! Deliberately absent: shared rounds. The round engine voids those that were open.
+
+use crate::ledger::loss_claims;
+use crate::limits;
+use domicile_core::epoch::Epoch;
+use domicile_postgres::Pool;
+use domicile_service::telemetry;
+
+/// Makes the cut, if nobody has in this epoch.
+pub async fn make(pool: &Pool, epoch: Epoch) -> Result<(), String> {
+    let chain = |error: domicile_postgres::Error| telemetry::chain(&error);
+    let mut session = pool.session().await.map_err(chain)?;
+    let tx = session.begin().await.map_err(chain)?;
+    let revoked = loss_claims::cut(&tx, epoch).await.map_err(chain)?;
+    tx.commit(limits::COMMIT_WAIT).await.map_err(|error| telemetry::chain(&error))?;
+    if let Some(sessions) = revoked {
+        tracing::warn!(%epoch, sessions, "after force, the sessions of the former epochs are revoked");
+    }
+    Ok(())
+}

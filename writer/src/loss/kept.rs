@@ -1,0 +1,134 @@
+//! What the kept rows of a lost bet say, held against its receipt. Pure.
+//!
+//! Invariant: nothing in the rows is believed that the receipt, the seed's chain or the game does not bear out. The one
+//! exception are an instant play's game and parameters where the ledger has lost its chain too: they are as the node kept them.
+
+use crate::answer::Failure;
+use crate::ledger::loss_claims::Stake;
+use domicile_core::error::Code;
+use domicile_core::games;
+use domicile_core::hex;
+use domicile_core::ids::GameCode;
+use domicile_core::leaf::{Leaf, Play};
+use domicile_core::money::Micro;
+use domicile_core::outcome::{Draws, play_context};
+use domicile_core::receipt::Receipt;
+use domicile_core::record::{self, BetRecord};
+use domicile_core::seed::{Seed, verify_chain};
+use domicile_topology::agent_api::{OrphanBet, OrphanGround};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A lost bet as it was.
+#[derive(Debug)]
+pub(super) struct KeptBet {
+    /// Its private record.
+    pub(super) record: BetRecord,
+    /// The end of an instant play.
+    pub(super) played: Option<Played>,
+    /// What took its stake at the operator's wallet.
+    pub(super) stake: Option<Stake>,
+}
+
+/// The kept row of a stake, as Postgres spells it in JSON.
+#[derive(Deserialize)]
+struct StakeRow {
+    id: Uuid,
+    bet_id: Uuid,
+    amount_micro: i64,
+    body_hash: String,
+}
+
+/// How an instant play ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Played {
+    /// The game it was.
+    pub(super) game: GameCode,
+    /// The game's parameters.
+    pub(super) params: String,
+    /// What the seed gave.
+    pub(super) outcome: String,
+    /// What that pays.
+    pub(super) payout: Micro,
+}
+
+fn unfit(detail: &'static str) -> Failure {
+    Failure::with(Code::LossEvidence, detail)
+}
+
+/// Reads the rows of the bet that the receipt is for.
+pub(super) fn read(receipt: &Receipt, kept: &OrphanBet) -> Result<KeptBet, Failure> {
+    let salt = kept.salt.strip_prefix("\\x").and_then(hex::decode_32);
+    let salt = salt.ok_or(unfit("the salt is not 32 bytes"))?;
+    if record::commitment(&kept.record, &salt) != receipt.record {
+        return Err(unfit("the record is not the one that the receipt commits to"));
+    }
+    let record = BetRecord::parse(&kept.record).map_err(|_not_one| unfit("no bet record"))?;
+    let said = (&record.jurisdiction, record.round, record.bet, record.session, record.commitment);
+    let promised =
+        (&receipt.jurisdiction, receipt.round, receipt.bet, receipt.session, receipt.commitment);
+    let stakes = (record.stake, &record.currency) == (receipt.stake_micro, &receipt.currency);
+    if said != promised || !stakes {
+        return Err(unfit("the record and the receipt are about different bets"));
+    }
+    let played = match (&kept.ground, &kept.leaf) {
+        (Some(ground), Some(leaf)) if ground.kind == "play" && ground.state == "settled" => {
+            Some(played(receipt, &record, ground, leaf)?)
+        }
+        _ => None,
+    };
+    let stake = kept.wallet.as_ref().map(|row| stake(&record, row)).transpose()?;
+    Ok(KeptBet { record, played, stake })
+}
+
+/// Who bet and how much is the record's to say; the row adds the ids that the wallet knows.
+fn stake(record: &BetRecord, row: &Value) -> Result<Stake, Failure> {
+    let unreadable = "the wallet transaction is not one that took this stake";
+    let read: StakeRow = serde_json::from_value(row.clone()).map_err(|_other| unfit(unreadable))?;
+    let game = row.get("game").and_then(Value::as_str).map(GameCode::parse);
+    let game = game.and_then(Result::ok).ok_or(unfit(unreadable))?;
+    let body_hash = read.body_hash.strip_prefix("\\x").and_then(hex::decode_32);
+    let fits = read.bet_id == record.bet.0 && read.amount_micro == record.stake.as_i64();
+    Ok(Stake {
+        id: read.id,
+        operator: record.operator.clone(),
+        player: record.player.clone(),
+        game,
+        body_hash: body_hash.filter(|_| fits).ok_or(unfit(unreadable))?,
+    })
+}
+
+/// The end that the play's seed, revealed in its leaf, gives.
+fn played(
+    receipt: &Receipt,
+    record: &BetRecord,
+    ground: &OrphanGround,
+    leaf: &str,
+) -> Result<Played, Failure> {
+    let Ok(Leaf::Play(leaf)) = Leaf::parse(leaf.as_bytes()) else {
+        return Err(unfit("the leaf is not a play's"));
+    };
+    let Play { jurisdiction, position, round, seed, client_seed, outcome, record: stated, .. } =
+        leaf;
+    let is_its = jurisdiction == receipt.jurisdiction && round == receipt.round;
+    if !is_its || stated != receipt.record || client_seed != record.client_seed {
+        return Err(unfit("the leaf is about another play"));
+    }
+    let seed = Seed::new(seed);
+    if !verify_chain(&seed, position, &receipt.commitment) {
+        return Err(unfit("the revealed seed does not lead to the receipt's commitment"));
+    }
+    let code = GameCode::parse(&ground.game).map_err(|_unknown| unfit("no game code"))?;
+    let game = games::game(&code).ok_or(Failure::new(Code::GameUnknown))?;
+    let params = &ground.params;
+    let context = play_context(&code, params, round, position, &client_seed, &stated);
+    let mut source = Draws::new(&seed, context.as_bytes());
+    let refused = |_error| unfit("the game does not take this play");
+    let drawn = game.outcome(params, &mut source).map_err(refused)?;
+    if drawn != outcome.as_str() {
+        return Err(unfit("the seed does not give the stated outcome"));
+    }
+    let payout = game.payout(params, record.stake, &record.selection, &drawn).map_err(refused)?;
+    Ok(Played { game: code, params: params.clone(), outcome: drawn, payout })
+}
