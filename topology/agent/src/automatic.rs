@@ -23,7 +23,7 @@ use domicile_topology::observed::NodeStatus;
 use domicile_topology::plan::{Intent, PlanIds, plan};
 use domicile_topology::record::Record;
 use futures_util::future::join_all;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::agent::Agent;
 use crate::comeback::Attempts;
@@ -41,6 +41,8 @@ const OBSERVER_TIMEOUT_MS: u64 = 1_000;
 const STATUS_TIMEOUT_MS: u64 = 3_000;
 /// How often a plan that its executor left is looked for.
 const ABANDONED_LOOK: Duration = Duration::from_secs(2);
+/// How long one such look may take.
+const ABANDONED_WITHIN: Duration = Duration::from_millis(400);
 /// How long something must have lacked before it is seen to: whoever moved the writer may be about to.
 const LACKING_FOR: Duration = Duration::from_secs(3);
 
@@ -185,7 +187,9 @@ impl Automatic {
             return;
         }
         self.looked_for_abandoned = Instant::now();
-        match abandoned(&self.control).await {
+        // While the control plane has no leader this would keep the agent from seeing that the primary is dead.
+        let looked = timeout(ABANDONED_WITHIN, abandoned(&self.control)).await;
+        match looked.unwrap_or(Ok(None)) {
             Ok(Some(plan)) => {
                 tracing::warn!(plan, "its executor died: going on with the plan");
                 let done = self.go_on(topology).await;

@@ -96,34 +96,23 @@ pub(super) fn by_journal(
     (steps, noticed_ms)
 }
 
-/// Median and worst of each phase over all failovers, in the order of the first that has it.
+/// Median and worst of each phase over all failovers, by when they ended.
 pub(super) fn figures<'a>(failovers: impl Iterator<Item = &'a [Phase]>) -> Vec<PhaseFigure> {
-    let mut order: Vec<&str> = Vec::new();
     let mut all: BTreeMap<String, (Vec<u64>, Vec<u64>)> = BTreeMap::new();
     for phase in failovers.flatten() {
-        if !order.contains(&phase.name.as_str()) {
-            order.push(&phase.name);
-        }
         let (took, ended) = all.entry(phase.name.clone()).or_default();
         took.push(phase.took_ms);
         ended.push(phase.ended_ms);
     }
-    let figure = |name: &str| {
-        let (took, ended) = all.get_mut(name)?;
+    let figure = |(name, (mut took, mut ended)): (String, (Vec<u64>, Vec<u64>))| {
         let count = took.len();
-        let (took_median_ms, took_worst_ms) = median_and_worst(took);
-        let (ended_median_ms, ended_worst_ms) = median_and_worst(ended);
-        let name = name.to_owned();
-        Some(PhaseFigure {
-            name,
-            count,
-            took_median_ms,
-            took_worst_ms,
-            ended_median_ms,
-            ended_worst_ms,
-        })
+        let (took_median_ms, took_worst_ms) = median_and_worst(&mut took);
+        let (ended_median_ms, ended_worst_ms) = median_and_worst(&mut ended);
+        PhaseFigure { name, count, took_median_ms, took_worst_ms, ended_median_ms, ended_worst_ms }
     };
-    order.into_iter().filter_map(figure).collect()
+    let mut figures: Vec<PhaseFigure> = all.into_iter().map(figure).collect();
+    figures.sort_by_key(|figure| figure.ended_median_ms);
+    figures
 }
 
 fn median_and_worst(times: &mut [u64]) -> (u64, u64) {
