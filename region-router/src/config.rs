@@ -78,6 +78,12 @@ pub struct Limits {
     pub write_timeout_ms: u64,
     /// Most requests in flight.
     pub requests_in_flight: usize,
+    /// Most streams of rounds open.
+    pub streams: usize,
+    /// Longest silence of a stream, milliseconds: the writer gives a sign of life every 5 s.
+    pub stream_pause_ms: u64,
+    /// Longest stream, milliseconds: no token lives longer.
+    pub stream_timeout_ms: u64,
     /// How fast one address may ask.
     pub address_rate: Rate,
     /// How fast one token may ask.
@@ -108,6 +114,9 @@ impl Default for Limits {
             read_timeout_ms: 5_000,
             write_timeout_ms: 30_000,
             requests_in_flight: 8_192,
+            streams: 2_048,
+            stream_pause_ms: 15_000,
+            stream_timeout_ms: 3_660_000,
             address_rate: Rate { per_s: 5_000, burst: 10_000 },
             token_rate: Rate { per_s: 200, burst: 400 },
             rate_entries: 65_536,

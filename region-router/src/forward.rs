@@ -23,7 +23,7 @@ use domicile_core::{
 };
 use domicile_service::problem::{PROBLEM_JSON, Problem, RemoteProblem};
 use domicile_topology::record::{Record, Writes};
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::{
@@ -49,6 +49,9 @@ const REFUSAL_MAX_BYTES: usize = 64 * 1024;
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// How long an answer may still come from a region that no longer writes, milliseconds; then it is not waited for.
 const LATE_ANSWER_MS: u64 = 250;
+
+/// The content type of an answer that goes on for as long as its caller listens.
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 /// The refusals after which a writer has certainly not executed the request.
 const NOT_EXECUTED: [Code; 3] = [Code::NotWriter, Code::WriterDraining, Code::EpochFenced];
@@ -315,10 +318,17 @@ impl Forwarder {
     }
 
     fn pass_on(&self, answer: Response<Incoming>) -> Response<Answer> {
+        let limits = &self.limits;
+        let is_stream = answer.headers().get(header::CONTENT_TYPE) == Some(&EVENT_STREAM);
+        let (pause_ms, total_ms) = if is_stream {
+            (limits.stream_pause_ms, limits.stream_timeout_ms)
+        } else {
+            (limits.body_pause_ms, limits.body_timeout_ms)
+        };
         let bounds = Bounds {
             max_bytes: ANSWER_MAX_BYTES,
-            pause: Duration::from_millis(self.limits.body_pause_ms),
-            total: Duration::from_millis(self.limits.body_timeout_ms),
+            pause: Duration::from_millis(pause_ms),
+            total: Duration::from_millis(total_ms),
         };
         let mut answer = answer.map(|body| Answer::streamed(Bounded::new(body, bounds)));
         headers::for_caller(answer.headers_mut());
@@ -354,7 +364,9 @@ pub fn refused(refusal: &Refusal) -> Problem {
 /// Which kind of upstream serves the target.
 pub const fn role_of(target: &Target) -> Role {
     match target {
-        Target::Operator | Target::Preflight | Target::PlayerWrite => Role::Writer,
+        Target::Operator | Target::Preflight | Target::PlayerWrite | Target::PlayerStream => {
+            Role::Writer
+        }
         Target::PlayerRead | Target::Log(_) | Target::Page => Role::Reader,
     }
 }

@@ -52,6 +52,7 @@ struct Inner {
     tokens: Quota<u64>,
     token_hash: RandomState,
     places: Arc<Semaphore>,
+    stream_places: Arc<Semaphore>,
 }
 
 /// A request that may be sent on.
@@ -90,6 +91,7 @@ impl Proxy {
             tokens: Quota::new(limits.token_rate, limits.rate_entries),
             token_hash: RandomState::new(),
             places: Arc::new(Semaphore::new(limits.requests_in_flight)),
+            stream_places: Arc::new(Semaphore::new(limits.streams)),
         }))
     }
 }
@@ -140,7 +142,9 @@ impl Inner {
         let target = classify(&head.method, head.uri.path())?;
         labels.route = Some(target.as_str());
         labels.role = Some(role_of(&target));
-        let place = self.places.clone().try_acquire_owned();
+        let places =
+            if target == Target::PlayerStream { &self.stream_places } else { &self.places };
+        let place = places.clone().try_acquire_owned();
         let place = place.ok().ok_or(Code::TooManyRequests)?;
         let token = if target.needs_token() { Some(self.token(&head.headers)?) } else { None };
         let claim = token.as_ref().map(|token| &token.jurisdiction);

@@ -56,6 +56,8 @@ pub enum Target {
     Preflight,
     /// Changes something for the token's session.
     PlayerWrite,
+    /// Watches the rounds of the token's game: a long answer of the writer.
+    PlayerStream,
     /// Reads something in the token's jurisdiction.
     PlayerRead,
     /// The public log of the jurisdiction in the path.
@@ -71,6 +73,7 @@ impl Target {
             Self::Operator => "operator",
             Self::Preflight => "preflight",
             Self::PlayerWrite => "player-write",
+            Self::PlayerStream => "player-stream",
             Self::PlayerRead => "player-read",
             Self::Log(_) => "log",
             Self::Page => "page",
@@ -79,7 +82,7 @@ impl Target {
 
     /// Whether a verified token is needed before a decision can be made.
     pub const fn needs_token(&self) -> bool {
-        matches!(self, Self::PlayerWrite | Self::PlayerRead)
+        matches!(self, Self::PlayerWrite | Self::PlayerStream | Self::PlayerRead)
     }
 }
 
@@ -98,6 +101,7 @@ pub fn classify(method: &Method, path: &str) -> Result<Target, Code> {
         ("operator", Some(_)) if reads || writes => Ok(Target::Operator),
         // Reading the session may start its next seed chain.
         ("v1", Some("session")) if reads => Ok(Target::PlayerWrite),
+        ("v1", Some("rounds/stream")) if *method == Method::GET => Ok(Target::PlayerStream),
         ("v1", Some(_)) if writes => Ok(Target::PlayerWrite),
         ("v1", Some(_)) if reads => Ok(Target::PlayerRead),
         ("log", Some(rest)) if reads => log_of(rest),
@@ -243,7 +247,7 @@ impl Routes {
         match target {
             Target::Operator | Target::Preflight => self.writer(now),
             Target::Page => self.page_readers.choose(now),
-            Target::PlayerWrite => {
+            Target::PlayerWrite | Target::PlayerStream => {
                 let place = self.place(claim.ok_or(Code::TokenMissing)?)?;
                 let writer_region = now.writer_region.ok_or(Code::WriterUnavailable)?;
                 if !place.writer_regions.contains(writer_region) {

@@ -19,5 +19,6 @@ pub mod eventually;
 pub mod operator;
 pub mod player;
 pub mod raw;
+pub mod stream;
 pub mod topology;
 pub mod wallet;

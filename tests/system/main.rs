@@ -6,6 +6,7 @@ mod chaos;
 mod crash_points;
 mod demo;
 mod faults;
+mod floor;
 mod loss;
 mod moves;
 mod path;

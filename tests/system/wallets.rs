@@ -140,7 +140,7 @@ async fn plays(player: Player, n: u64, told: Arc<Told>) {
             return;
         }
         let body = Player::play_body(&session, "high", 1_000_000 + n, play);
-        let answer = settled(&player, &format!("k{play}"), &body).await;
+        let answer = settled(&player, "/v1/plays", &format!("k{play}"), &body).await;
         match (answer.0, answer.1["code"].as_str().unwrap_or_default()) {
             (201, _) => {
                 told.placed.fetch_add(1, Ordering::Relaxed);
@@ -158,10 +158,10 @@ async fn plays(player: Player, n: u64, told: Arc<Told>) {
     }
 }
 
-async fn settled(player: &Player, key: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn settled(player: &Player, path: &str, key: &str, body: &Value) -> (u16, Value) {
     let begun = Instant::now();
     loop {
-        let answer = player.post("/v1/plays", key, body).await;
+        let answer = player.post(path, key, body).await;
         if let Ok(answer) = &answer
             && answer.status.as_u16() < 500
             && answer.status.as_u16() != 429
@@ -184,7 +184,7 @@ async fn more(told: &Told) {
     .await;
 }
 
-async fn drained(cluster: &Cluster) {
+pub(crate) async fn drained(cluster: &Cluster) {
     eventually("no wallet transaction is pending", DRAIN_WITHIN, || async {
         let listed =
             cluster.cli(&["wallet", "jobs", "list", "acme", "--status", "pending", "--json"]);

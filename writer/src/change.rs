@@ -1,4 +1,4 @@
-//! An operator's request as one transaction, with one effect per request id.
+//! A change of the ledger as one transaction: an operator's request with one effect per request id, or an engine's step.
 //!
 //! Invariants: an effect and the answer it got are stored by the same commit; a repetition gets the stored
 //! bytes, also when the first one's outcome was unknown for a while; a signed request without a request id
@@ -9,8 +9,7 @@ use crate::engine::Engine;
 use crate::ledger::requests::{self, NewRequest, RequestId};
 use crate::ledger::{self, WriteError};
 use crate::limits;
-use crate::meters::{self, Turnover};
-use crate::round_state::RoundState;
+use crate::meters::{self, Entered, Turnover};
 use domicile_core::error::Code;
 use domicile_core::ids::Jurisdiction;
 use domicile_postgres::{Class, Tx};
@@ -57,8 +56,8 @@ pub struct Applied {
     pub reply: Reply,
     /// The logs it left pending leaves for.
     pub leaves_for: Vec<Jurisdiction>,
-    /// The state a round entered.
-    pub entered: Option<RoundState>,
+    /// The step a round made.
+    pub entered: Option<Entered>,
     /// What a settled round took and paid.
     pub turnover: Option<Turnover>,
 }
@@ -72,11 +71,11 @@ impl Applied {
     /// Counts and passes on what is now durable.
     fn tell(&self, engine: &Engine) {
         engine.wake(&self.leaves_for);
-        if self.entered.is_some_and(RoundState::is_terminal) {
-            engine.money.wake();
-        }
-        if let Some(state) = self.entered {
-            meters::transition("round", state);
+        if let Some(step) = &self.entered {
+            if step.to.is_terminal() {
+                engine.money.wake();
+            }
+            meters::transition("round", step);
         }
         if let Some(Turnover { game, staked, paid }) = &self.turnover {
             engine.meters.settled(game, *staked, *paid);
@@ -127,13 +126,7 @@ pub async fn execute(engine: &Engine, once: &Once, change: &impl Change) -> Hand
                 applied.tell(engine);
                 return Ok(Acknowledged::new(&durable, Ok(applied.reply)));
             }
-            Err(Halt::Raced) => {
-                let latest = ledger::latest_epoch(&tx).await;
-                tx.rollback().await?;
-                if latest.is_ok_and(|latest| latest != Some(engine.epoch)) {
-                    return Err(Failure::new(Code::EpochFenced));
-                }
-            }
+            Err(Halt::Raced) => raced(engine, tx).await?,
             Err(Halt::Refused(refusal)) => {
                 tx.rollback().await?;
                 // Perhaps this very request had its effect while its outcome was unknown.
@@ -146,6 +139,39 @@ pub async fn execute(engine: &Engine, once: &Once, change: &impl Change) -> Hand
         }
     }
     Err(Failure::new(Code::WriterOverloaded))
+}
+
+/// Applies a change that follows from the ledger's own state: whoever repeats it finds that state changed, so it needs no
+/// key.
+pub async fn perform(engine: &Engine, change: &impl Change) -> Handled {
+    for _ in 0..limits::RACE_ATTEMPTS {
+        let mut session = engine.hands.session().await?;
+        let tx = session.begin().await?;
+        match change.apply(engine, &tx).await {
+            Ok(applied) => {
+                let durable = tx.commit(limits::COMMIT_WAIT).await?;
+                applied.tell(engine);
+                return Ok(Acknowledged::new(&durable, Ok(applied.reply)));
+            }
+            Err(Halt::Raced) => raced(engine, tx).await?,
+            Err(Halt::Refused(refusal)) => {
+                tx.rollback().await?;
+                return Err(refusal);
+            }
+            Err(Halt::Failed(failure)) => return Err(failure),
+        }
+    }
+    Err(Failure::new(Code::WriterOverloaded))
+}
+
+/// Ends a transaction whose rows changed under it; a failure when that was the epoch's end.
+async fn raced(engine: &Engine, tx: Tx<'_>) -> Result<(), Failure> {
+    let latest = ledger::latest_epoch(&tx).await;
+    tx.rollback().await?;
+    if latest.is_ok_and(|latest| latest != Some(engine.epoch)) {
+        return Err(Failure::new(Code::EpochFenced));
+    }
+    Ok(())
 }
 
 async fn apply(

@@ -6,6 +6,7 @@
 use crate::answer::{Acknowledged, Failure, Handled, Verdict};
 use crate::bet;
 use crate::directory::Directory;
+use crate::floor::Recovery;
 use crate::gates::Gates;
 use crate::hands::Hands;
 use crate::keys::Keys;
@@ -91,6 +92,8 @@ pub struct Engine {
     pub hands: Hands,
     /// What players see of their sessions.
     pub views: Lane<Viewer>,
+    /// What became of rounds that were found under way.
+    pub recovery: Recovery,
     fences: Lane<Fence>,
     commits: Lane<CommitLooker>,
     coverage: Semaphore,
@@ -127,6 +130,7 @@ impl Engine {
             directory: Directory::new(hands.clone(), Arc::clone(&keys), Arc::clone(&clock)),
             hands,
             meters: Meters::default(),
+            recovery: Recovery::default(),
             cluster,
             region,
             epoch,

@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::engine::{Engine, EngineParts};
+use crate::floor::Floor;
 use crate::keys::Keys;
 use crate::lease::{Standing, Tenure};
 use crate::ledger;
@@ -14,6 +15,7 @@ use crate::limits;
 use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
 use crate::loss::cut;
 use crate::service::Service;
+use crate::stream;
 use crate::sweep;
 use crate::wallet::{self, Book};
 use domicile_control::Watch;
@@ -36,6 +38,7 @@ use domicile_topology::{Topology, document};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What is needed to serve an epoch.
@@ -96,6 +99,7 @@ struct LogPlan {
 struct Running {
     term: Term,
     engine: Arc<Engine>,
+    floor: Floor,
     logs: LogTasks,
     pool: Pool,
     is_ready: bool,
@@ -118,7 +122,7 @@ impl Lifecycle {
             if running.as_ref().is_none_or(|running| Some(&running.term) != term.as_ref()) {
                 self.service.pause(closing);
                 if let Some(ended) = running.take() {
-                    self.stop(ended).await;
+                    self.stop(ended, Duration::ZERO).await;
                     continue;
                 }
             }
@@ -143,7 +147,7 @@ impl Lifecycle {
         }
         if let Some(ended) = running.take() {
             self.service.pause(true);
-            self.stop(ended).await;
+            self.stop(ended, limits::FLOOR_FINISH).await;
         }
     }
 
@@ -190,6 +194,9 @@ impl Lifecycle {
             Ok(running) => {
                 tasks::spawn("sweep", sweep::run(Arc::downgrade(&running.engine)));
                 tasks::spawn("wallets", wallet::worker::run(Arc::downgrade(&running.engine)));
+                let (service, engine) =
+                    (Arc::clone(&self.service), Arc::downgrade(&running.engine));
+                tasks::spawn("streams", stream::run(service, engine));
                 self.service.serve(Arc::clone(&running.engine));
                 self.check.fail(format!("epoch {}: the logs are starting", term.epoch));
                 Some(running)
@@ -257,7 +264,8 @@ impl Lifecycle {
             wallets: Arc::new(book),
             topology: self.topology.receiver(),
         }));
-        Ok(Running { term: term.clone(), engine, logs, pool, is_ready: false })
+        let floor = Floor::start(&engine, pool.clone());
+        Ok(Running { term: term.clone(), engine, floor, logs, pool, is_ready: false })
     }
 
     /// A log with its key and the readers that hold it. Without its key a jurisdiction is suspended alone.
@@ -282,10 +290,15 @@ impl Lifecycle {
         Some(LogPlace { jurisdiction: code.clone(), signer, holders, confirmers })
     }
 
-    /// Waits for requests and log batches in flight, and ends the epoch's database connections.
-    async fn stop(&self, ended: Running) {
-        let Running { term, engine, logs, pool, is_ready: _ } = ended;
+    /// Waits for rounds that end within `rounds_within`, for requests and log batches in flight, and ends the epoch's
+    /// database connections.
+    async fn stop(&self, ended: Running, rounds_within: Duration) {
+        let Running { term, engine, floor, logs, pool, is_ready: _ } = ended;
         let begun = Instant::now();
+        if rounds_within.is_zero() {
+            engine.close();
+        }
+        floor.leave(rounds_within).await;
         engine.close();
         let requests = async {
             while Arc::strong_count(&engine) > 1 && begun.elapsed() < limits::DRAIN_WAIT {

@@ -3,6 +3,7 @@
 //! Invariant: no queue, wait, body, cache or loop of this package is bounded by anything that does
 //! not stand here (limits of the domain – games, tokens, chains, rounds – stand in `domicile_core::limits`).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Largest request body in bytes.
@@ -132,3 +133,43 @@ pub const WARM_SESSIONS: usize = 8;
 pub const DRAIN_WAIT: Duration = Duration::from_mins(1);
 /// Pause between two looks at the requests in flight.
 pub const DRAIN_POLL: Duration = Duration::from_millis(2);
+/// Most tables whose timed rounds one cluster runs.
+pub const FLOOR_TABLES: i64 = 1_024;
+/// Pause between two looks for tables without an owner.
+pub const FLOOR_TICK: Duration = Duration::from_millis(250);
+/// The same pause of a process that leaves and waits for its last rounds.
+pub const FLOOR_LEAVE_TICK: Duration = Duration::from_millis(20);
+/// Longest pause between two looks of an engine at its table.
+pub const FLOOR_LOOK: Duration = Duration::from_millis(500);
+/// Pause after a step that was not done.
+pub const FLOOR_RETRY: Duration = Duration::from_millis(100);
+/// How long a round may wait for checkpoints that cover its commitment before it is voided.
+pub const FLOOR_COVER_WITHIN: Duration = Duration::from_secs(30);
+/// How long after the end of its window a round that nobody ran is still closed and settled; then it is voided.
+pub const FLOOR_LATE: Duration = Duration::from_mins(1);
+/// A process that leaves finishes rounds that end within this time and hands over the others.
+pub const FLOOR_FINISH: Duration = Duration::from_secs(10);
+/// Longest wait for the steps under way of a process that leaves, beyond the time for its rounds.
+pub const FLOOR_LEAVE_WAIT: Duration = Duration::from_secs(12);
+/// Most rounds that one call voids.
+pub const FLOOR_VOIDS: i64 = 256;
+/// Most rounds in the report of a recovery; later ones push out the first.
+pub const RECOVERY_ROUNDS: usize = 512;
+/// Shortest and longest betting window of a schedule, milliseconds.
+pub const SCHEDULE_BETTING_MS: RangeInclusive<i32> = 1_000..=600_000;
+/// Shortest and longest pause of a schedule, milliseconds.
+pub const SCHEDULE_PAUSE_MS: RangeInclusive<i32> = 0..=600_000;
+/// Most streams of rounds in one process.
+pub const STREAMS: usize = 1_024;
+/// Most streams of one player in one process.
+pub const STREAMS_PER_PLAYER: usize = 4;
+/// What may wait for one client, in events, the last word included.
+pub const STREAM_BUFFER_EVENTS: usize = 64;
+/// How many rounds back a stream goes on.
+pub const STREAM_HISTORY_ROUNDS: i64 = 8;
+/// Pause between two looks for those who watch.
+pub const STREAM_LOOK: Duration = Duration::from_millis(100);
+/// Pause between two signs of life on a stream.
+pub const STREAM_BEAT: Duration = Duration::from_secs(5);
+/// Pause between two looks at whether those who watch still may.
+pub const STREAM_CHECK: Duration = Duration::from_secs(1);

@@ -59,8 +59,25 @@ fn add(total: &AtomicU64, amount: u64) -> u64 {
     total.fetch_add(amount, Ordering::Relaxed).saturating_add(amount)
 }
 
-/// Counts a round that entered `state`.
-pub fn transition(kind: &'static str, state: RoundState) {
-    metrics::counter!("round_state_transitions_total", "kind" => kind, "to" => state.as_str())
-        .increment(1);
+/// A round's step from one state to the next.
+#[derive(Debug, Clone)]
+pub struct Entered {
+    /// Its game.
+    pub game: GameCode,
+    /// The state it left; `None` for one that opens.
+    pub from: Option<RoundState>,
+    /// The state it entered.
+    pub to: RoundState,
+}
+
+/// Counts a step.
+pub fn transition(kind: &'static str, step: &Entered) {
+    let game = games::ALL.iter().find(|game| game.code() == step.game.as_str());
+    let labels = [
+        ("kind", kind),
+        ("game", game.map_or("unknown", |game| game.code())),
+        ("from", step.from.map_or("none", RoundState::as_str)),
+        ("to", step.to.as_str()),
+    ];
+    metrics::counter!("round_state_transitions_total", &labels).increment(1);
 }

@@ -4,6 +4,7 @@
 
 use crate::answer::Failure;
 use crate::engine::Engine;
+use crate::stream::Hub;
 use arc_swap::ArcSwapOption;
 use domicile_core::error::Code;
 use domicile_postgres::AnswerGuard;
@@ -17,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Service {
     /// Verifies players' tokens.
     pub tokens: TokenVerifier,
+    /// Those who watch rounds.
+    pub streams: Hub,
     engine: ArcSwapOption<Engine>,
     closing: AtomicBool,
     one_copy: AtomicBool,
@@ -25,10 +28,10 @@ pub struct Service {
 
 impl Service {
     /// A service that serves nothing yet.
-    pub const fn new(tokens: TokenVerifier, drain: Drain) -> Self {
+    pub fn new(tokens: TokenVerifier, drain: Drain) -> Self {
         let engine = ArcSwapOption::const_empty();
         let (closing, one_copy) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { tokens, engine, closing, one_copy, drain }
+        Self { tokens, streams: Hub::default(), engine, closing, one_copy, drain }
     }
 
     /// The engine, for one request.

@@ -1,4 +1,5 @@
-//! Gives the chains of ended sessions their terminal leaf: every commitment gets one.
+//! Gives the chains of ended sessions, and rounds that a forced move has cut off, their terminal leaf: every commitment
+//! gets one.
 //!
 //! A chain whose session was revoked or has expired is closed once its commitment is sequenced. The sweep
 //! takes the session's turn, so it never meets a play; the chain's row decides anyway.
@@ -7,6 +8,7 @@ use crate::admin::suspension;
 use crate::answer::Failure;
 use crate::chain::{self, CloseError};
 use crate::engine::Engine;
+use crate::floor;
 use crate::ledger::WriteError;
 use crate::ledger::chains::{self, EndedSession};
 use crate::limits;
@@ -24,6 +26,9 @@ pub async fn run(engine: Weak<Engine>) {
         }
         if let Err(failure) = suspension::sweep(&engine).await {
             tracing::warn!(code = %failure.code, "the sweep for suspended games was cut short");
+        }
+        if let Err(failure) = floor::void_cut(&engine).await {
+            tracing::warn!(code = %failure.code, "the sweep for rounds that were cut off was cut short");
         }
     }
 }

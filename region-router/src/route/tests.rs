@@ -149,7 +149,7 @@ fn log(text: &str) -> Target {
 fn paths_have_one_reading() {
     let (get, post, options) = (Method::GET, Method::POST, Method::OPTIONS);
     let (write, read) = (Ok(Target::PlayerWrite), Ok(Target::PlayerRead));
-    let cases: [(&Method, &str, Result<Target, Code>); 33] = [
+    let cases: [(&Method, &str, Result<Target, Code>); 36] = [
         (&get, "/v1/session", write.clone()),
         (&Method::HEAD, "/v1/session", write.clone()),
         (&post, "/v1/plays", write.clone()),
@@ -157,7 +157,10 @@ fn paths_have_one_reading() {
         (&post, "/v1/rounds/0190/bets", write),
         (&get, "/v1/rounds/0190/proof", read.clone()),
         (&get, "/v1/bets", read.clone()),
-        (&Method::HEAD, "/v1/bets", read),
+        (&Method::HEAD, "/v1/bets", read.clone()),
+        (&get, "/v1/rounds/stream", Ok(Target::PlayerStream)),
+        (&Method::HEAD, "/v1/rounds/stream", read.clone()),
+        (&get, "/v1/rounds/stream/x", read),
         (&options, "/v1/plays", Ok(Target::Preflight)),
         (&options, "/operator/v1/rounds", Ok(Target::Preflight)),
         (&post, "/operator/v1/sessions", Ok(Target::Operator)),
@@ -278,6 +281,7 @@ fn some_target() -> impl Strategy<Value = Target> {
         Just(Target::Operator),
         Just(Target::Preflight),
         Just(Target::PlayerWrite),
+        Just(Target::PlayerStream),
         Just(Target::PlayerRead),
         (0..JURISDICTIONS.len()).prop_map(|index| Target::Log(jurisdiction(index))),
         Just(Target::Page),
@@ -325,7 +329,7 @@ proptest! {
                         let names: Vec<_> =
                             topology.writers_in(&region).iter().map(|w| w.node.clone()).collect();
                         prop_assert!(names.contains(&upstream.node));
-                        if target == Target::PlayerWrite {
+                        if matches!(target, Target::PlayerWrite | Target::PlayerStream) {
                             let about = about.unwrap();
                             prop_assert!(topology.writer_may_write(&region, about));
                             prop_assert!(topology.router_may_serve(&here, about));

@@ -28,6 +28,34 @@ async fn an_answer_streams_as_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_rounds_comes_from_the_writer_and_has_bounds_of_its_own() {
+    let config = "limits = { streams = 1, stream_pause_ms = 600, body_timeout_ms = 100 }";
+    let fixture = Fixture::with(Setup { config, ..Setup::default() }).await;
+    let (sender, body) = Pieces::channel();
+    let body = std::sync::Mutex::new(Some(body));
+    fixture.node("writer-mt").answers_with(move || {
+        let mut answer = Response::new(body.lock().unwrap().take().unwrap());
+        let kind = "text/event-stream".parse().unwrap();
+        answer.headers_mut().insert("content-type", kind);
+        answer
+    });
+    let token = fixture.token("MT");
+    let asked = request(Method::GET, "/v1/rounds/stream?game=wheel", Some(&token), "");
+    let mut answer = fixture.h1().await.send_request(asked).await.unwrap();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sender.send(Bytes::from(": beat\n\n")).await.unwrap();
+        let frame = tokio::time::timeout(PATIENCE, answer.frame()).await.unwrap().unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), ": beat\n\n");
+    }
+    let second = fixture.get("/v1/rounds/stream", Some(&token)).await;
+    assert_eq!(code(&second), "too-many-requests", "streams have places of their own");
+    assert_eq!(fixture.get("/v1/bets", Some(&token)).await.status(), StatusCode::OK);
+    let silent = tokio::time::timeout(PATIENCE, answer.frame()).await.unwrap();
+    assert!(silent.is_none_or(|frame| frame.is_err()), "a silent stream is cut off");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_read_is_tried_on_one_other_permitted_reader() {
     let fixture = Fixture::new().await;
     let token = fixture.token("MT");

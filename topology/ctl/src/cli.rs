@@ -3,6 +3,7 @@
 use crate::loss::claim::LossCommand;
 use crate::moves::cli::{Abandon, Conduct, Print, Resume, Verb};
 use crate::reconcile::ReconcileArgs;
+use crate::rounds::{RecoveryArgs, RoundsCommand};
 use crate::wallet::WalletCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domicile_core::ids::RegionId;
@@ -71,6 +72,11 @@ pub(crate) enum Command {
     /// Operators' wallets and the transactions with them
     #[command(subcommand)]
     Wallet(WalletCommand),
+    /// Timed rounds and their schedules
+    #[command(subcommand)]
+    Rounds(RoundsCommand),
+    /// Say what became of rounds and wallet transactions that the writer found under way
+    Recovery(RecoveryArgs),
     /// Compare an operator's settlement file with the ledger
     Reconcile(ReconcileArgs),
     /// Tokens

@@ -12,7 +12,7 @@ use crate::up::Cluster;
 use anyhow::{Context, Result, anyhow, bail};
 use domicile_core::claims::Claims;
 use domicile_core::games;
-use domicile_core::ids::{ClusterId, Jurisdiction, OperatorId, PlayerRef};
+use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, OperatorId, PlayerRef};
 use domicile_execute::chain;
 use domicile_service::client::HttpClient;
 use domicile_service::clock::{Clock, SystemClock};
@@ -135,16 +135,29 @@ pub(crate) struct Writer {
 impl Writer {
     /// The current one.
     pub(crate) async fn current(layout: &Layout) -> Result<Self> {
+        let mut all = Self::all_current(layout).await?;
+        Ok(all.swap_remove(0).1)
+    }
+
+    /// All of the current region, with their names; at least one.
+    pub(crate) async fn all_current(layout: &Layout) -> Result<Vec<(NodeId, Self)>> {
         let topology = layout.topology()?;
         let record = Cluster::connect(&topology, layout)?
             .record()
             .await?
             .context("the cluster has no writer yet")?;
-        let writer = topology.writers.iter().find(|writer| writer.region == record.writer_region);
-        let writer =
-            writer.with_context(|| format!("region {} has no writer", record.writer_region))?;
         let client = Agents::new(layout)?.client().within_ms(WRITER_TIMEOUT_MS);
-        Ok(Self { client, endpoint: writer.endpoint.clone() })
+        let here = topology.writers.iter().filter(|writer| writer.region == record.writer_region);
+        let all: Vec<_> = here
+            .map(|writer| {
+                let (client, endpoint) = (client.clone(), writer.endpoint.clone());
+                (writer.node.clone(), Self { client, endpoint })
+            })
+            .collect();
+        if all.is_empty() {
+            bail!("region {} has no writer", record.writer_region);
+        }
+        Ok(all)
     }
 
     /// Reads something.

@@ -23,6 +23,7 @@ mod process;
 mod programs;
 mod provision;
 mod reconcile;
+mod rounds;
 mod secrets;
 mod status;
 mod term;
@@ -90,6 +91,8 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Keys(args) => credentials::keys(&args),
             Command::Operator(command) => credentials::operator(&layout()?, command).await,
             Command::Wallet(command) => wallet::run(&layout()?, command).await,
+            Command::Rounds(command) => rounds::run(&layout()?, command).await,
+            Command::Recovery(args) => rounds::recovery(&layout()?, &args).await,
             Command::Reconcile(args) => reconcile::run(layout(), &args).await,
             Command::Token(command) => credentials::token(&layout()?, command),
             Command::Verify(args) => verify::run(&args),

@@ -6,20 +6,14 @@
 //! Invariant: each round is voided by the same path as at its operator's request, once.
 
 use crate::answer::Failure;
-use crate::change::{self, Once};
 use crate::engine::Engine;
+use crate::floor;
 use crate::ledger::games;
-use crate::ledger::operators;
-use crate::ledger::requests::RequestId;
 use crate::limits;
-use crate::round::{EndRound, Ending};
+use crate::round::Ending;
 use domicile_core::error::Code;
 use domicile_core::ids::{OperatorId, RoundId};
 use domicile_core::leaf::VoidReason;
-use std::sync::Arc;
-
-/// The requests that void are the writer's own.
-const SCOPE: &str = "suspension";
 
 /// What a pass came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -50,14 +44,9 @@ pub async fn sweep(engine: &Engine) -> Result<Voided, Failure> {
 }
 
 async fn void(engine: &Engine, round: RoundId, operator: &OperatorId) -> Result<(), Failure> {
-    let turn = engine.rounds.exclusive(&round).await;
-    let _turn = turn.map_err(|_crowded| Failure::new(Code::WriterOverloaded))?;
-    let session = engine.hands.session().await?;
-    let found = operators::read(&*session, operator).await?;
-    drop(session);
-    let operator = Arc::new(found.ok_or(Failure::new(Code::OperatorForbidden))?);
-    let id = RequestId::new(SCOPE.to_owned(), round.to_string(), "POST", SCOPE, b"");
-    let change = EndRound { operator, round, ending: Ending::Void(VoidReason::Suspended) };
-    let done = change::execute(engine, &Once { id, repeatable: true }, &change).await?;
-    done.refusal().map_or(Ok(()), Err)
+    match floor::end(engine, operator, round, Ending::Void(VoidReason::Suspended)).await {
+        // Somebody else ended it.
+        Err(failure) if failure.code == Code::RoundState => Ok(()),
+        ended => ended,
+    }
 }

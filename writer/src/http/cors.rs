@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, idempotency-key, domicile-min-log-size, traceparent",
+    "authorization, content-type, idempotency-key, last-event-id, domicile-min-log-size, traceparent",
 );
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("domicile-replayed, domicile-durability, retry-after");
@@ -25,7 +25,7 @@ pub(super) fn routes(service: &Arc<Service>) -> Router {
         let service = Arc::clone(service);
         options(move |request: Request| answer(Arc::clone(&service), request))
     };
-    ["/v1/session", "/v1/plays", "/v1/rounds/{id}/bets", "/v1/{*path}"]
+    ["/v1/session", "/v1/plays", "/v1/rounds/{id}/bets", "/v1/rounds/stream", "/v1/{*path}"]
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, preflight(service)))
 }

@@ -1,6 +1,6 @@
 //! What persons and routers ask of the writer: administration, wallets, the log gates' evidence.
 
-use super::{Found, Incoming, Operation, admin, losses, wallets};
+use super::{Found, Incoming, Operation, admin, floor, losses, wallets};
 use crate::answer::{Handled, Reply, Verdict};
 use crate::engine::Engine;
 use crate::log::LogState;
@@ -20,6 +20,9 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
     let engine = engine?;
     match operation {
         Operation::ReadLogGate => engine.acknowledge(log_gate(&engine)).await,
+        Operation::SetSchedule | Operation::ListSchedules | Operation::ReadRecovery => {
+            floor::handle(&engine, operation, incoming).await
+        }
         Operation::SetWallet
         | Operation::ListJobs
         | Operation::ShowJob

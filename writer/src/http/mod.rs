@@ -6,6 +6,7 @@
 
 mod admin;
 mod cors;
+mod floor;
 mod internal;
 mod losses;
 mod operator;
@@ -64,6 +65,8 @@ pub enum Operation {
     Play,
     /// A player bets on a shared round.
     Bet,
+    /// A player watches the timed rounds of the game.
+    WatchRounds,
     /// A person registers an operator.
     CreateOperator,
     /// A person lists operators.
@@ -118,6 +121,12 @@ pub enum Operation {
     ClaimLoss,
     /// The command line lists what was handed in.
     ListLosses,
+    /// The command line sets the schedule of an operator's timed rounds.
+    SetSchedule,
+    /// The command line lists schedules.
+    ListSchedules,
+    /// The command line reads what became of rounds that were found under way.
+    ReadRecovery,
 }
 
 /// Who may call a route.
@@ -172,6 +181,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/session", Caller::Player, Operation::ViewSession),
     route("POST", "/v1/plays", Caller::Player, Operation::Play),
     route("POST", "/v1/rounds/{id}/bets", Caller::Player, Operation::Bet),
+    route("GET", "/v1/rounds/stream", Caller::Player, Operation::WatchRounds),
     route("GET", "/internal/v1/operators", VIEWER, Operation::ListOperators),
     route("POST", "/internal/v1/operators", OPERATOR, Operation::CreateOperator),
     route("GET", "/internal/v1/operators/{id}", VIEWER, Operation::ShowOperator),
@@ -213,6 +223,9 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/internal/v1/losses", VIEWER, Operation::ListLosses),
     route("POST", "/internal/v1/losses/claim", OPERATOR, Operation::ClaimLoss),
     route("GET", "/feed/v1/revocations", Caller::Router, Operation::Revocations),
+    route("POST", "/internal/v1/operators/{id}/schedules", OPERATOR, Operation::SetSchedule),
+    route("GET", "/internal/v1/schedules", VIEWER, Operation::ListSchedules),
+    route("GET", "/internal/v1/recovery", VIEWER, Operation::ReadRecovery),
 ];
 
 /// The whole application of the main listener.

@@ -102,7 +102,7 @@ async fn revoke_session(engine: &Engine, signed: &Signed<'_>) -> Handled {
 async fn open_round(engine: &Engine, signed: &Signed<'_>) -> Handled {
     let body: OpenRoundBody = parse(&signed.incoming.body)?;
     let once = signed.once(body.request_id.as_ref());
-    let change = OpenRound { operator: Arc::clone(&signed.operator), body };
+    let change = OpenRound { operator: Arc::clone(&signed.operator), body, slot: None };
     change.check(engine)?;
     change::execute(engine, &once, &change).await
 }
@@ -111,7 +111,7 @@ async fn close_round(engine: &Engine, signed: &Signed<'_>) -> Handled {
     let body: KeyOnly = parse(&signed.incoming.body)?;
     let round = signed.round()?;
     let _turn = turn(engine.rounds.exclusive(&round).await)?;
-    let change = CloseRound { operator: Arc::clone(&signed.operator), round };
+    let change = CloseRound { operator: signed.operator.id.clone(), round };
     change::execute(engine, &signed.once(body.request_id.as_ref()), &change).await
 }
 
@@ -123,7 +123,7 @@ async fn end_round(
 ) -> Handled {
     let round = signed.round()?;
     let _turn = turn(engine.rounds.exclusive(&round).await)?;
-    let change = EndRound { operator: Arc::clone(&signed.operator), round, ending };
+    let change = EndRound { operator: signed.operator.id.clone(), round, ending };
     change::execute(engine, &signed.once(key.as_ref()), &change).await
 }
 

@@ -10,10 +10,15 @@ use crate::play;
 use crate::player::Player;
 use crate::service::Service;
 use crate::session;
+use crate::stream::{self, Watch};
+use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
 use domicile_core::error::Code;
-use domicile_core::ids::{RequestKey, RoundId};
+use domicile_core::ids::{GameCode, RequestKey, RoundId};
+use domicile_core::money::Currency;
 use http::header;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The header with a bet's key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -28,9 +33,13 @@ pub(super) async fn serve(
         Ok(caller) => caller,
         Err(failure) => return failure.into_response(),
     };
-    let answer = match caller.handle(operation, &incoming).await {
-        Ok(acknowledged) => acknowledged.into_response(),
-        Err(failure) => failure.into_response(),
+    let answer = if operation == Operation::WatchRounds {
+        caller.watch(service, &incoming).await.unwrap_or_else(IntoResponse::into_response)
+    } else {
+        match caller.handle(operation, &incoming).await {
+            Ok(acknowledged) => acknowledged.into_response(),
+            Err(failure) => failure.into_response(),
+        }
     };
     if caller.cross_origin {
         cors::expose(answer, incoming.header(header::ORIGIN.as_str()))
@@ -42,6 +51,7 @@ pub(super) async fn serve(
 struct Caller {
     engine: std::sync::Arc<Engine>,
     player: Player,
+    expires_at_unix_s: u64,
     cross_origin: bool,
 }
 
@@ -63,7 +73,27 @@ impl Caller {
                 return Err(Failure::new(Code::OriginForbidden));
             }
         }
-        Ok(Self { engine, player, cross_origin })
+        let expires_at_unix_s = token.expires_at_unix_s;
+        Ok(Self { engine, player, expires_at_unix_s, cross_origin })
+    }
+
+    /// What a stream shows is told event by event, each after a commit of its own.
+    async fn watch(&self, service: &Service, incoming: &Incoming) -> Result<Response, Failure> {
+        let player = &self.player;
+        let wanted: StreamQuery = read_query(incoming)?;
+        let of = &player.session;
+        if wanted.game.is_some_and(|game| game != of.game)
+            || wanted.currency.is_some_and(|currency| currency != of.currency)
+        {
+            let detail = "the session is for another game or currency";
+            return Err(Failure::with(Code::MalformedRequest, detail));
+        }
+        let after = incoming.header(stream::LAST_EVENT_ID).map(str::parse).transpose();
+        let after = after.map_err(|_not_a_number| {
+            Failure::with(Code::MalformedRequest, "last-event-id is the id of an event")
+        })?;
+        let watch = Watch { player, expires_at_unix_s: self.expires_at_unix_s, after };
+        stream::watch(&service.streams, &self.engine, watch).await
     }
 
     async fn handle(&self, operation: Operation, incoming: &Incoming) -> Handled {
@@ -82,6 +112,21 @@ impl Caller {
             _ => Err(Failure::new(Code::NotFound)),
         }
     }
+}
+
+/// What the query of a stream may say: the same as the token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamQuery {
+    game: Option<GameCode>,
+    currency: Option<Currency>,
+}
+
+fn read_query<T: DeserializeOwned>(incoming: &Incoming) -> Result<T, Failure> {
+    let query = Query::<T>::try_from_uri(&incoming.head.uri);
+    query.map(|Query(query)| query).map_err(|_unreadable| {
+        Failure::with(Code::MalformedRequest, "the query may have game and currency")
+    })
 }
 
 fn request_id(player: &Player, incoming: &Incoming) -> Result<RequestId, Failure> {

@@ -17,6 +17,7 @@ macro_rules! in_term {
 
 pub mod batch;
 pub mod chains;
+pub mod floor;
 pub mod games;
 pub mod loss_claims;
 pub mod operator_desk;
@@ -24,6 +25,7 @@ pub mod operators;
 pub mod requests;
 pub mod revocations;
 pub mod rounds;
+pub mod rounds_seen;
 pub mod sessions;
 pub mod wagers;
 pub mod wallet_desk;

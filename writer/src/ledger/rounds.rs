@@ -26,15 +26,16 @@ const INSERT: &str = concat!(
 
 const INSERT_ENGINE: &str = concat!(
     "INSERT INTO ledger.round_engine (id, operator_id, game, params, currency, jurisdictions, commitment, ",
-    "seed_sealed, state, opened_at) SELECT $2, $3, $4, $5, $6, $7, $8, $9, 'open', now() WHERE ",
+    "seed_sealed, state, opened_at, opened_in, ordinal, betting_ms) ",
+    "SELECT $2, $3, $4, $5, $6, $7, $8, $9, 'open', now(), $1, $10, $11 WHERE ",
     in_term!()
 );
 
 const LOCK_ENGINE: &str = "SELECT id, operator_id, game, params, currency, jurisdictions, commitment, \
-     seed_sealed, state FROM ledger.round_engine WHERE id = $1 AND operator_id = $2 FOR UPDATE";
+     seed_sealed, state, cut FROM ledger.round_engine WHERE id = $1 AND operator_id = $2 FOR UPDATE";
 
 const READ_ENGINE: &str = "SELECT id, operator_id, game, params, currency, jurisdictions, commitment, \
-     seed_sealed, state FROM ledger.round_engine WHERE id = $1 AND operator_id = $2";
+     seed_sealed, state, cut FROM ledger.round_engine WHERE id = $1 AND operator_id = $2";
 
 const OUTCOME: &str = "SELECT outcome FROM ledger.round WHERE jurisdiction = ANY($1) AND id = $2 AND outcome IS NOT NULL LIMIT 1";
 
@@ -43,7 +44,7 @@ const ENTER: &str = "SELECT pg_advisory_xact_lock_shared(door) FROM unnest($1::b
 const SHUT: &str = "SELECT pg_advisory_xact_lock($1)";
 
 const SHARE_OPEN: &str = "SELECT id FROM ledger.round_engine WHERE id = ANY($1) AND state = 'open' \
-     ORDER BY id FOR SHARE";
+     AND NOT cut ORDER BY id FOR SHARE";
 
 const MOVE_ENGINE: &str = concat!(
     "UPDATE ledger.round_engine SET state = $3, ",
@@ -144,6 +145,19 @@ pub struct RoundEngine {
     pub seed_sealed: Vec<u8>,
     /// Where the round stands.
     pub state: RoundState,
+    /// Whether a forced move of the writer has cut it off: it takes no bet and is never settled.
+    pub cut: bool,
+    /// Its place in the line of its schedule. Only of use when it is opened.
+    pub slot: Option<Slot>,
+}
+
+/// A timed round's place in the line of its schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Its number, from 1.
+    pub ordinal: i64,
+    /// How long it takes bets, in milliseconds.
+    pub betting_ms: i32,
 }
 
 impl RoundEngine {
@@ -162,6 +176,8 @@ impl RoundEngine {
             commitment: row.get::<_, Vec<u8>>(6).try_into().ok()?,
             seed_sealed: row.get(7),
             state: RoundState::parse(row.get(8))?,
+            cut: row.get(9),
+            slot: None,
         })
     }
 
@@ -189,6 +205,8 @@ pub async fn insert_engine(
                 &round.codes(),
                 &&round.commitment[..],
                 &round.seed_sealed,
+                &round.slot.map(|slot| slot.ordinal),
+                &round.slot.map(|slot| slot.betting_ms),
             ],
         )
         .await?;

@@ -2,11 +2,11 @@
 //!
 //! The ledger stands as of the fork, while players may hold answers of the lost tail, and with them the next seeds of their
 //! chains. So every session with an open chain is revoked, published, and its chains are closed by the sweep like those of
-//! any revoked session, which reveals the rest of their seeds. Operators open new sessions.
+//! any revoked session, which reveals the rest of their seeds. Operators open new sessions. Every shared round under way is
+//! cut off: its seed may have been told, so it takes no bet, is never settled, and is voided ([`crate::floor::void_cut`]).
 //! Invariants: once per epoch, by whichever process comes first; nothing is served before it is durable.
-//! Deliberately absent: shared rounds. The round engine voids those that were open.
 
-use crate::ledger::loss_claims;
+use crate::ledger::{floor, loss_claims};
 use crate::limits;
 use domicile_core::epoch::Epoch;
 use domicile_postgres::Pool;
@@ -18,9 +18,10 @@ pub async fn make(pool: &Pool, epoch: Epoch) -> Result<(), String> {
     let mut session = pool.session().await.map_err(chain)?;
     let tx = session.begin().await.map_err(chain)?;
     let revoked = loss_claims::cut(&tx, epoch).await.map_err(chain)?;
+    let rounds = floor::cut(&tx, epoch).await.map_err(chain)?;
     tx.commit(limits::COMMIT_WAIT).await.map_err(|error| telemetry::chain(&error))?;
     if let Some(sessions) = revoked {
-        tracing::warn!(%epoch, sessions, "after force, the sessions of the former epochs are revoked");
+        tracing::warn!(%epoch, sessions, rounds, "after force, sessions of former epochs are revoked and rounds are cut off");
     }
     Ok(())
 }

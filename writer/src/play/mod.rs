@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::lane::{JobError, Lane};
 use crate::ledger::requests::RequestId;
 use crate::limits;
-use crate::meters;
+use crate::meters::{self, Entered};
 use crate::order::Order;
 use crate::player::Player;
 use crate::round_state::RoundState;
@@ -97,7 +97,8 @@ pub async fn play(
         match engine.plays.writes.submit(prepared).await {
             Ok(acknowledged) => {
                 engine.wake([&player.jurisdiction]);
-                meters::transition("play", RoundState::Settled);
+                let settled = Entered { game: game.clone(), from: None, to: RoundState::Settled };
+                meters::transition("play", &settled);
                 engine.meters.settled(game, stake, payout);
                 if taken.is_some() {
                     engine.money.wake();

@@ -4,29 +4,28 @@ use super::lock_for;
 use crate::answer::Reply;
 use crate::change::{Applied, Change, Halt};
 use crate::engine::Engine;
-use crate::ledger::operators::Operator;
 use crate::ledger::rounds;
+use crate::meters::Entered;
 use crate::round_state::RoundCommand;
-use domicile_core::ids::RoundId;
+use domicile_core::ids::{OperatorId, RoundId};
 use domicile_postgres::Tx;
 use serde_json::json;
-use std::sync::Arc;
 
-/// An operator closes a round.
+/// A round is closed.
 #[derive(Debug)]
 pub struct CloseRound {
-    /// Who asks.
-    pub operator: Arc<Operator>,
+    /// Whose it is.
+    pub operator: OperatorId,
     /// Which round.
     pub round: RoundId,
 }
 
 impl Change for CloseRound {
     async fn apply(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Applied, Halt> {
-        let (round, state) =
-            lock_for(tx, &self.operator.id, self.round, RoundCommand::Close).await?;
+        let (round, state) = lock_for(tx, &self.operator, self.round, RoundCommand::Close).await?;
         rounds::move_to(tx, engine.epoch, &round, (state, None), &[]).await?;
         let reply = Reply::json(200, &json!({ "round": round.id, "state": state.as_str() }))?;
-        Ok(Applied { entered: Some(state), ..Applied::quiet(reply) })
+        let entered = Entered { game: round.game, from: Some(round.state), to: state };
+        Ok(Applied { entered: Some(entered), ..Applied::quiet(reply) })
     }
 }

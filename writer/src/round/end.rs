@@ -9,15 +9,14 @@ use crate::answer::{Failure, Reply};
 use crate::change::{Applied, Change, Halt};
 use crate::engine::Engine;
 use crate::keys::SeedOf;
-use crate::ledger::operators::Operator;
 use crate::ledger::rounds::{self, RoundEngine};
-use crate::meters::Turnover;
+use crate::meters::{Entered, Turnover};
 use crate::pending::{self, PendingLeaf};
 use crate::round_state::{RoundCommand, RoundState};
 use domicile_core::error::Code;
 use domicile_core::games::{self, GameError};
 use domicile_core::hex;
-use domicile_core::ids::{Jurisdiction, RoundId};
+use domicile_core::ids::{Jurisdiction, OperatorId, RoundId};
 use domicile_core::leaf::{Leaf, RoundBets, RoundSettle, RoundVoid, VoidReason};
 use domicile_core::lines::Text;
 use domicile_core::money::Micro;
@@ -25,7 +24,6 @@ use domicile_core::outcome::{Draws, round_context};
 use domicile_core::seed::Seed;
 use domicile_postgres::Tx;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// How a round ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +43,11 @@ impl Ending {
     }
 }
 
-/// An operator ends a round.
+/// A round is ended.
 #[derive(Debug)]
 pub struct EndRound {
-    /// Who asks.
-    pub operator: Arc<Operator>,
+    /// Whose it is.
+    pub operator: OperatorId,
     /// Which round.
     pub round: RoundId,
     /// How it ends.
@@ -59,7 +57,7 @@ pub struct EndRound {
 impl Change for EndRound {
     async fn apply(&self, engine: &Engine, tx: &Tx<'_>) -> Result<Applied, Halt> {
         let command = self.ending.command();
-        let (round, state) = lock_for(tx, &self.operator.id, self.round, command).await?;
+        let (round, state) = lock_for(tx, &self.operator, self.round, command).await?;
         let (ending, state, voided) = self.where_suspended(engine, &round, state);
         // A terminal leaf refers to its commitment by index.
         let indexes = rounds::commit_indexes(tx, &round).await?;
@@ -81,12 +79,14 @@ impl Change for EndRound {
             indexes.into_iter().map(|(j, index)| ended.leaf(engine, j, index)).collect();
         pending::enqueue(tx, engine.epoch, &leaves?).await?;
         let reply = Reply::json(200, &ended.answer(state))?;
-        Ok(Applied { reply, leaves_for: round.jurisdictions, entered: Some(state), turnover })
+        let entered = Entered { game: round.game, from: Some(round.state), to: state };
+        Ok(Applied { reply, leaves_for: round.jurisdictions, entered: Some(entered), turnover })
     }
 }
 
 impl EndRound {
-    /// Where a settlement finds jurisdictions suspended, it voids there; where all are, it voids the round.
+    /// Where a settlement finds jurisdictions suspended, it voids there; where all are, it voids the round, as it does with
+    /// one that was cut.
     fn where_suspended(
         &self,
         engine: &Engine,
@@ -95,6 +95,9 @@ impl EndRound {
     ) -> (Ending, RoundState, Vec<Jurisdiction>) {
         if self.ending != Ending::Settle {
             return (self.ending, state, Vec::new());
+        }
+        if round.cut {
+            return (Ending::Void(VoidReason::Expired), RoundState::Voided, Vec::new());
         }
         let all = &round.jurisdictions;
         let voided: Vec<_> = all.iter().filter(|j| engine.is_suspended(j)).cloned().collect();

@@ -1,4 +1,4 @@
-//! Shared rounds: opened, closed, settled or voided by their operator.
+//! Shared rounds: opened, closed, settled or voided by their operator, or by the engine of their schedule.
 
 mod close;
 mod end;

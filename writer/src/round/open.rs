@@ -5,7 +5,8 @@ use crate::change::{Applied, Change, Halt};
 use crate::engine::Engine;
 use crate::keys::SeedOf;
 use crate::ledger::operators::Operator;
-use crate::ledger::rounds::{self, RoundEngine, RoundFacts};
+use crate::ledger::rounds::{self, RoundEngine, RoundFacts, Slot};
+use crate::meters::Entered;
 use crate::pending::{self, PendingLeaf};
 use crate::round_state::RoundState;
 use crate::terms::GameTerms;
@@ -47,6 +48,8 @@ pub struct OpenRound {
     pub operator: Arc<Operator>,
     /// For what.
     pub body: OpenRoundBody,
+    /// Its place in the line of its schedule, for a timed round.
+    pub slot: Option<Slot>,
 }
 
 impl OpenRound {
@@ -90,6 +93,8 @@ impl OpenRound {
             commitment: seed.commitment(),
             seed_sealed: engine.keys.seal_seed(SeedOf::Round(id), &seed)?,
             state: RoundState::Open,
+            cut: false,
+            slot: self.slot,
         })
     }
 }
@@ -125,7 +130,8 @@ impl Change for OpenRound {
             "state": RoundState::Open.as_str(),
         });
         let applied = Applied::quiet(Reply::json(201, &answer)?);
-        Ok(Applied { leaves_for: round.jurisdictions, entered: Some(RoundState::Open), ..applied })
+        let entered = Entered { game: round.game, from: None, to: RoundState::Open };
+        Ok(Applied { leaves_for: round.jurisdictions, entered: Some(entered), ..applied })
     }
 }
 

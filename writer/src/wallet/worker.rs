@@ -65,6 +65,7 @@ async fn recover(engine: &Engine) -> Result<(), Failure> {
     let tx = session.begin().await?;
     let left = wallet_jobs::recover(&tx, engine.epoch).await?;
     tx.commit(limits::COMMIT_WAIT).await?;
+    engine.recovery.wallet_jobs(left);
     tracing::info!(epoch = %engine.epoch, left, "wins and rollbacks of earlier processes are taken up");
     Ok(())
 }

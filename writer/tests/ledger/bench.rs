@@ -29,6 +29,7 @@ use domicile_topology::document::Durability;
 use domicile_topology::member::{JoinId, Member};
 use domicile_topology::record::{Beginning, Record};
 use domicile_writer::engine::{Engine, EngineParts};
+use domicile_writer::floor::Floor;
 use domicile_writer::http;
 use domicile_writer::keys::Keys;
 use domicile_writer::lease::{Standing, Tenure};
@@ -36,6 +37,7 @@ use domicile_writer::log::{
     self, Holders, LogHandle, LogPlace, LogSettings, LogSigner, LogTasks, Terms,
 };
 use domicile_writer::service::Service;
+use domicile_writer::stream;
 use domicile_writer::wallet::Book;
 use http_body_util::BodyExt;
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -318,6 +320,13 @@ impl Bench {
         engine
     }
 
+    /// Lets this engine run tables, as a process of its own would.
+    pub(crate) fn floor(&self, engine: &Arc<Engine>) -> Floor {
+        let mut config = self.server.pool_config(1);
+        config.connect = self.server.config("domicile_writer", "w");
+        Floor::start(engine, Pool::new(config).unwrap())
+    }
+
     /// Stops the sequencers.
     pub(crate) async fn stop_logs(&mut self) {
         self.logs.take().expect("the sequencers run").stop().await;
@@ -345,12 +354,31 @@ impl Bench {
     /// Sends a request as this peer.
     pub(crate) async fn send_as(
         &self,
-        (role, name): (Role, &str),
+        peer: (Role, &str),
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
+        let response = self.open(peer, method, path, headers, body).await;
+        let (head, body) = response.into_parts();
+        Answer {
+            status: head.status.as_u16(),
+            body: body.collect().await.unwrap().to_bytes().to_vec(),
+            replayed: head.headers.get("domicile-replayed").is_some_and(|v| v == "true"),
+            headers: head.headers,
+        }
+    }
+
+    /// Sends a request as this peer, and leaves the answer's body to the test.
+    pub(crate) async fn open(
+        &self,
+        (role, name): (Role, &str),
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> ::http::Response<Body> {
         let cluster = self.engine.cluster.clone();
         let peer = PeerIdentity { cluster, role, node: NodeId::parse(name).unwrap() };
         let mut request = ::http::Request::builder().method(method).uri(path);
@@ -362,14 +390,12 @@ impl Bench {
         }
         let mut request = request.body(Body::from(body.to_vec())).unwrap();
         request.extensions_mut().insert(Peer(Arc::new(peer)));
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        Answer {
-            status: head.status.as_u16(),
-            body: body.collect().await.unwrap().to_bytes().to_vec(),
-            replayed: head.headers.get("domicile-replayed").is_some_and(|v| v == "true"),
-            headers: head.headers,
-        }
+        self.app.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Feeds those who watch rounds from this engine.
+    pub(crate) fn feed(&self, engine: &Arc<Engine>) {
+        tokio::spawn(stream::run(Arc::clone(&self.service), Arc::downgrade(engine)));
     }
 
     /// Registers an operator for MT and DE with every game.
@@ -396,7 +422,7 @@ fn cluster() -> ClusterId {
 
 fn place(code: &str, keys: &[VerifierKey], ca: &TestCa, client: &HttpClient) -> LogPlace {
     let path = ca.folder().join(format!("log-{code}.key"));
-    let name = origin(&cluster(), &j(code), 1).clone();
+    let name = origin(&cluster(), &j(code), 1);
     let published = keys.iter().find(|key| key.name() == name).unwrap();
     let signer = LogSigner::load(&path, published).unwrap();
     let holders = Holders::new(client, Vec::new());

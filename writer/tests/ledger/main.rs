@@ -19,11 +19,13 @@ mod administration;
 mod bench;
 mod bets;
 mod fences;
+mod floor;
 mod gates;
 mod leases;
 mod operators;
 mod plays;
 mod processes;
+mod streams;
 #[path = "../../../tests/src/wallet/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests of whole clusters use all of it")]
 mod wallet;
