@@ -15,6 +15,7 @@ release: ## the programs as they are shipped
 	cargo build --release $(PROGRAMS)
 
 demo: build ## the whole path on this machine: three regions, rounds, proofs, a region lost and back; cleans up after itself
+	cargo build -p domicile-tests --bin domicile-wallet-simulator
 	$(CLUSTER) target/debug/domicile demo
 
 up: build ## start the demo topology and leave it running

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 14] = [
+const SHIPPED: [&str; 15] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
@@ -21,6 +21,7 @@ const SHIPPED: [&str; 14] = [
     include_str!("../experiments/one-way-cut.toml"),
     include_str!("../experiments/region-isolated.toml"),
     include_str!("../experiments/wan-switchover.toml"),
+    include_str!("../experiments/wallet-storm.toml"),
     include_str!("../experiments/writer-killed.toml"),
     include_str!("../experiments/postgres-killed.toml"),
 ];
@@ -85,6 +86,13 @@ pub enum Step {
     Redundant {
         /// In milliseconds.
         within_ms: u64,
+    },
+    /// Kills a writer process of the region that has the writer, and starts it again; at moments that the seed chooses.
+    KillWriters {
+        /// How often.
+        times: u32,
+        /// The longest pause before each one, in milliseconds.
+        pause_max_ms: u64,
     },
     /// Leaves everything as it is for a while.
     Hold {

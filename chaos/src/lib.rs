@@ -12,6 +12,7 @@ pub mod experiment;
 pub mod fault;
 pub mod http;
 pub mod load;
+pub mod money;
 pub mod namespaces;
 pub mod observe;
 pub mod page;

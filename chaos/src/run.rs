@@ -4,16 +4,17 @@
 //! taken away on every way out; an experiment that could not be carried out is NOT RUN, never passed.
 
 use crate::experiment::{Experiment, Step};
-use crate::fault::{self, Injected};
-use crate::load::Load;
+use crate::fault::{self, Fault, Injected};
+use crate::load::{Load, Wallet};
 use crate::observe::{LogPositions, observe};
 use crate::recorder::Recorder;
 use crate::report::{Ending, Event, Report, Versions};
+use crate::seed::Seed;
 use crate::stop::{Done, Stop, failed, not_run};
 use crate::system::{System, UNKNOWN_COMMAND, said};
 use crate::term::say;
 use crate::whole::whole;
-use crate::{database, watch};
+use crate::{database, money, watch};
 use anyhow::{Context, Result, anyhow};
 use domicile_oracles::history::Mark;
 use domicile_oracles::judge;
@@ -51,6 +52,7 @@ struct Run<'a> {
     steps: Vec<Step>,
     epoch_before: u64,
     aside: Vec<Aside>,
+    seed: Seed,
 }
 
 /// Runs an experiment; everything recorded goes to the folder.
@@ -76,18 +78,22 @@ pub async fn run(
         steps: Vec::new(),
         epoch_before: 0,
         aside: Vec::new(),
+        seed: Seed::new(seed, "run"),
     };
+    let mut wallet = None;
     let watching = watch::Watching::start(system, &recorder);
     let load = Load::start(system, &recorder, &experiment.traffic, name, seed).await;
     let mut stop = match load {
-        Ok(load) => {
+        Ok(mut load) => {
+            wallet = load.wallet.take();
             let stop = tokio::select! {
                 done = run.all_rounds() => done.err(),
                 _ = tokio::signal::ctrl_c() => Some(not_run(anyhow!(INTERRUPTED))),
             };
             recorder.mark(Mark::LoadStopped, "no new operation begins")?;
             let healed = run.heal().await.err();
-            let mut stop = stop.or(healed);
+            let calm = calm(wallet.as_ref()).await.err();
+            let mut stop = stop.or(healed).or(calm);
             if stop.is_none() {
                 stop = whole(system, WHOLE_WITHIN).await.err();
             }
@@ -100,7 +106,14 @@ pub async fn run(
     watching.finish().await?;
     report.timeline = run.timeline;
     if !matches!(stop, Some(Stop::NotRun(_))) {
-        let observations = observe(system, name, &logs).await?;
+        let mut observations = observe(system, name, &logs).await?;
+        money::observe(system, name, wallet.as_ref(), &mut observations).await;
+        if let Some(books) = &observations.money.wallet {
+            match money::settle(system, name, &books.entries, folder).await {
+                Ok(said) => say(format_args!("    {said}")),
+                Err(broken) => stop = stop.or(Some(broken)),
+            }
+        }
         let json = serde_json::to_vec(&observations)?;
         std::fs::write(folder.join("observations.json"), json)
             .context("cannot write what was observed")?;
@@ -115,6 +128,12 @@ pub async fn run(
     report.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     report.write(folder)?;
     Ok(report)
+}
+
+/// Ends the bad weather at the wallet.
+async fn calm(wallet: Option<&Wallet>) -> Done {
+    let Some(wallet) = wallet else { return Ok(()) };
+    wallet.weather(0, 0).await.map_err(not_run)
 }
 
 impl Run<'_> {
@@ -232,12 +251,30 @@ impl Run<'_> {
                 self.note("every copy is there, a standby may be promoted", begun, "");
                 Ok(())
             }
+            Step::KillWriters { times, pause_max_ms } => {
+                for _ in 0..*times {
+                    self.kill_a_writer(*pause_max_ms).await?;
+                }
+                Ok(())
+            }
             Step::Hold { hold_ms } => {
                 tokio::time::sleep(Duration::from_millis(*hold_ms)).await;
                 self.note("left as it is", begun, "");
                 Ok(())
             }
         }
+    }
+
+    async fn kill_a_writer(&mut self, pause_max_ms: u64) -> Done {
+        let pause = self.seed.below(pause_max_ms.max(1));
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        let region = self.system.region("primary").map_err(not_run)?;
+        let mut units = self.system.units_in(&region);
+        units.retain(|unit| unit.contains("/writer"));
+        let unit = self.seed.choose(&units).context("the region has no writer").map_err(not_run)?;
+        let fault = Fault::KillUnit { unit: unit.clone() };
+        Box::pin(self.step(&Step::Inject { fault })).await?;
+        self.heal().await
     }
 
     fn reached(&mut self, reached: bool, what: &str, begun: Instant) -> Done {

@@ -124,6 +124,11 @@ codes! {
     StakeReturned, "stake-returned", Conflict, 409, "The operator's wallet did not confirm the stake, so it goes back; nothing was bet.", "Place a new bet with a new key.";
     WalletUnavailable, "wallet-unavailable", Unavailable, 503, "The operator's wallet does not answer at present; nothing was executed.", "Repeat the request with the same key after Retry-After.";
     WalletJobState, "wallet-job-state", Conflict, 409, "The wallet transaction's state does not permit this.", "Show the transaction and act on its present state.";
+    StakeLimit, "stake-limit", Denied, 403, "The stake is above the session's limit; nothing was bet.", "Bet at most the limit that the session shows.";
+    LossLimit, "loss-limit", Denied, 403, "The bet could lose more than the session's limit; nothing was bet.", "Bet less, or end the session.";
+    TimeLimit, "time-limit", Denied, 403, "The session's time for play is over; nothing was bet.", "End the session.";
+    CaptchaRefused, "captcha-refused", Denied, 403, "The player's captcha is missing or was not accepted.", "Let the player answer a new captcha.";
+    CaptchaUnavailable, "captcha-unavailable", Unavailable, 503, "The captcha could not be checked; no session was opened.", "Repeat the request after Retry-After.";
     CommitmentMismatch, "commitment-mismatch", Conflict, 409, "The bet names another commitment than the current one.", "Read the session or round again and bet on its commitment.";
     CommitmentNotPublished, "commitment-not-published", Unavailable, 503, "No published checkpoint covers the commitment yet.", "Repeat the request after Retry-After.";
     CheckpointUnknown, "checkpoint-unknown", Conflict, 409, "The bet names a checkpoint this log has not published.", "Read the latest checkpoint and bet again.";

@@ -7,6 +7,7 @@ pub mod base64;
 pub mod bundle;
 pub mod checkpoint;
 pub mod claims;
+pub mod conservation;
 pub mod epoch;
 pub mod error;
 pub mod games;

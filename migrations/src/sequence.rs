@@ -42,6 +42,7 @@ pub const LEDGER: &[Migration] = &[
     migration!(6, "ledger/0006-wallets", SubscribersFirst, superuser: false),
     migration!(7, "ledger/0007-standing", SubscribersFirst, superuser: false),
     migration!(8, "ledger/0008-administration", SubscribersFirst, superuser: false),
+    migration!(9, "ledger/0009-sessions", SubscribersFirst, superuser: false),
     migration!(10, "ledger/0010-losses", SubscribersFirst, superuser: true),
     migration!(11, "ledger/0011-floor", SubscribersFirst, superuser: false),
 ];

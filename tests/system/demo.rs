@@ -58,6 +58,15 @@ async fn the_demo_ends_well_and_cleans_up() {
             .any(|line| line.contains(&format!(" {code} ")) && line.contains("✓ verified"));
         assert!(proven, "no verified proof of {code}:\n{text}");
     }
+    for operator in ["meridian", "drill"] {
+        let equal = |line: &&str| line.starts_with(operator) && line.ends_with("✓ equal");
+        let rows: Vec<_> = text.lines().filter(equal).collect();
+        assert_eq!(rows.len(), 1, "one row for the euros of {operator}:\n{text}");
+        let reconciled = format!("domicile reconcile --operator {operator}");
+        assert!(text.contains(&reconciled), "{operator} is not reconciled:\n{text}");
+    }
+    let matches = text.lines().filter(|line| *line == "MATCH").count();
+    assert_eq!(matches, 2, "both settlement files match:\n{text}");
     assert!(!demo.state.join("nodes").exists(), "the demo leaves something behind");
     let _removed = std::fs::remove_dir_all(&demo.state);
 }

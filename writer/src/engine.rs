@@ -4,6 +4,7 @@
 //! that waited for the second region.
 
 use crate::answer::{Acknowledged, Failure, Handled, Verdict};
+use crate::audit::Audits;
 use crate::bet;
 use crate::directory::Directory;
 use crate::floor::Recovery;
@@ -17,7 +18,7 @@ use crate::log::{LogHandle, LogState};
 use crate::meters::Meters;
 use crate::pending::{CommitLook, CommitLooker};
 use crate::play;
-use crate::session::Viewer;
+use crate::session::{CaptchaChecker, Viewer};
 use crate::wallet::{Book, Money};
 use domicile_control::Known;
 use domicile_core::epoch::Epoch;
@@ -90,6 +91,10 @@ pub struct Engine {
     pub bets: bet::Lanes,
     /// Sessions for requests that are transactions of their own.
     pub hands: Hands,
+    /// Who checks players' captchas.
+    pub captchas: CaptchaChecker,
+    /// Conservation checks.
+    pub audits: Audits,
     /// What players see of their sessions.
     pub views: Lane<Viewer>,
     /// What became of rounds that were found under way.
@@ -118,6 +123,7 @@ impl Engine {
         Self {
             plays: play::Lanes::start(&pool, epoch),
             bets: bet::Lanes::start(&pool, epoch),
+            captchas: CaptchaChecker::new(wallets.tls()),
             money: Money::start(wallets, &pool, epoch),
             views: Lane::start(Viewer { pool: pool.clone() }),
             fences: Lane::start(Fence { pool: pool.clone() }),
@@ -131,6 +137,7 @@ impl Engine {
             hands,
             meters: Meters::default(),
             recovery: Recovery::default(),
+            audits: Audits::default(),
             cluster,
             region,
             epoch,

@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod audit;
 pub mod change;
 pub mod config;
 pub mod desk;

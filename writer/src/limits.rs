@@ -81,6 +81,18 @@ pub const WALLET_URL_BYTES: usize = 2_048;
 pub const WALLET_LIST_JOBS: i64 = 500;
 /// Most claims of lost bets in one listing.
 pub const LOSS_LIST_CLAIMS: i64 = 500;
+/// Bets or wallet transactions judged per statement of a conservation check.
+pub const AUDIT_PAGE_ROWS: i64 = 2_000;
+/// How long a conservation check may take: its snapshot keeps old rows from being cleaned.
+pub const AUDIT_LONGEST: Duration = Duration::from_mins(30);
+/// How long who asks for a conservation check is kept waiting for its end before asking again.
+pub const AUDIT_ANSWER_WAIT: Duration = Duration::from_secs(15);
+/// Longest check of a captcha unless its operator says otherwise, milliseconds.
+pub const CAPTCHA_MS: u64 = 2_000;
+/// Largest answer of a captcha's check, bytes.
+pub const CAPTCHA_ANSWER_BYTES: usize = 16 * 1024;
+/// Unused connections kept for each address that checks captchas.
+pub const CAPTCHA_IDLE: usize = 16;
 /// Session lifetime when the operator names none, in seconds.
 pub const SESSION_DEFAULT_TTL_S: u64 = 1_800;
 /// Shortest session lifetime in seconds.

@@ -10,6 +10,7 @@ pub mod epochs;
 pub mod history;
 pub mod log;
 mod merkle;
+pub mod money;
 pub mod observation;
 pub mod replicas;
 pub mod server_log;

@@ -69,6 +69,69 @@ pub struct Observation {
     pub server_log: Vec<String>,
 }
 
+/// A bet as a ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stake {
+    /// The bet.
+    pub bet: String,
+    /// The currency.
+    pub currency: String,
+    /// The jurisdiction.
+    pub jurisdiction: String,
+    /// What was staked.
+    pub stake_micro: i64,
+    /// What was paid, once it was.
+    pub payout_micro: Option<i64>,
+    /// Where its round stands.
+    pub round: String,
+}
+
+/// A transaction as the wallet has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booked {
+    /// `bet`, `win` or `rollback`.
+    pub call: String,
+    /// Its id.
+    pub id: String,
+    /// The stake that a win or rollback ends.
+    pub reference: Option<String>,
+    /// The ledger's bet.
+    pub bet: String,
+    /// The currency.
+    pub currency: String,
+    /// How much.
+    pub amount_micro: i64,
+    /// How often its money moved.
+    pub times: u32,
+}
+
+/// The wallet of the run's operator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wallet {
+    /// Every transaction.
+    pub entries: Vec<Booked>,
+    /// By currency: what players were given to play with.
+    pub given_micro: BTreeMap<String, i128>,
+    /// By currency: what players have.
+    pub balances_micro: BTreeMap<String, i128>,
+    /// What it was asked for and no ledger may ask for.
+    pub violations: Vec<String>,
+    /// Transactions that the ledger has not done with it.
+    pub pending: u64,
+}
+
+/// The run's money.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Money {
+    /// Every bet, by ledger node.
+    pub ledgers: BTreeMap<String, Vec<Stake>>,
+    /// The operator's wallet, where it has one.
+    pub wallet: Option<Wallet>,
+}
+
 /// Every node of the final epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,4 +140,7 @@ pub struct Observations {
     pub nodes: Vec<Observation>,
     /// Nodes that could not be looked at, and why. Nothing about them is judged as kept.
     pub unseen: BTreeMap<String, String>,
+    /// The run's money.
+    #[serde(default)]
+    pub money: Money,
 }

@@ -1,7 +1,7 @@
 //! What an oracle says, and all of them together.
 
 use crate::availability::{self, Figures};
-use crate::{History, Observations, effects, epochs, log, replicas, server_log};
+use crate::{History, Observations, effects, epochs, log, money, replicas, server_log};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,8 @@ pub enum Oracle {
     C2,
     /// One effect per key.
     C3,
+    /// Money is conserved, at every ledger and at the wallet.
+    C4,
     /// The log is dense, extends itself and never forks.
     C5,
     /// Epochs only grow; one node answers in each.
@@ -32,8 +34,8 @@ pub enum Oracle {
 
 impl Oracle {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::C1, Self::C2, Self::C3, Self::C5, Self::C6, Self::C7, Self::C9, Self::C10];
+    pub const ALL: [Self; 9] =
+        [Self::C1, Self::C2, Self::C3, Self::C4, Self::C5, Self::C6, Self::C7, Self::C9, Self::C10];
 
     /// What it says, in a few words.
     pub const fn title(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Oracle {
             Self::C1 => "acknowledged is there, once, as told, on every node",
             Self::C2 => "refused is nowhere; undecided is the same everywhere",
             Self::C3 => "one effect per key",
+            Self::C4 => "money is conserved, at every ledger and at the wallet",
             Self::C5 => "the log is dense, extends itself and never forks",
             Self::C6 => "epochs only grow, one writer in each",
             Self::C7 => "readers hold their own rows only and do not go back",
@@ -128,6 +131,7 @@ pub fn judge(history: &History, observations: &Observations, limits: &Limits) ->
         effects::acknowledged_is_kept(history, observations),
         effects::undecided_is_agreed(history, observations),
         effects::one_effect_per_key(history, observations),
+        money::is_conserved(observations),
         log::extends_itself(history, observations),
         epochs::only_grow(history, observations),
         replicas::stay_at_home(history, observations, &limits.lag_max_ms),

@@ -9,9 +9,11 @@ mod operation;
 mod operator;
 mod player;
 mod reads;
+mod wallet;
 
 pub use caller::Caller;
 pub use operation::Body;
+pub use wallet::{Wallet, Weather};
 
 use crate::http::Outside;
 use crate::recorder::Recorder;
@@ -47,6 +49,8 @@ pub struct Traffic {
     pub read_every_ms: u64,
     /// How long a client waits for an answer, in milliseconds.
     pub patience_ms: u64,
+    /// The weather at the wallet of the run's operator, which has none otherwise.
+    pub wallet: Option<Weather>,
 }
 
 impl Default for Traffic {
@@ -57,6 +61,7 @@ impl Default for Traffic {
             round_every_ms: 1_500,
             read_every_ms: 250,
             patience_ms: 4_000,
+            wallet: None,
         }
     }
 }
@@ -86,6 +91,8 @@ pub struct Load {
     shared: Arc<Shared>,
     /// The operator that all of the run's rounds belong to.
     pub operator: String,
+    /// Its wallet, where it has one.
+    pub wallet: Option<Wallet>,
     clients: Vec<JoinHandle<Result<()>>>,
 }
 
@@ -109,6 +116,10 @@ impl Load {
         let codes: Vec<String> =
             system.topology.jurisdictions.iter().map(|policy| policy.code.to_string()).collect();
         let credential = register(system, run, &codes).await?;
+        let wallet = match &traffic.wallet {
+            Some(weather) => Some(stormy(system, run, &http, (weather, seed)).await?),
+            None => None,
+        };
         let everywhere = Caller::new(&http, system.topology.routers.iter());
         let operator = Operator::new(everywhere, credential);
         let mut clients = Vec::new();
@@ -149,7 +160,7 @@ impl Load {
             let pause = Duration::from_millis(traffic.round_every_ms);
             clients.push(tokio::spawn(operator.rounds(bettors, pause, Arc::clone(&shared))));
         }
-        Ok(Self { shared, operator: run.to_owned(), clients })
+        Ok(Self { shared, operator: run.to_owned(), wallet, clients })
     }
 
     /// Operations that were due and not sent, because too many waited.
@@ -173,6 +184,19 @@ impl Load {
         patience.abort();
         result
     }
+}
+
+/// A wallet in bad weather.
+async fn stormy(
+    system: &System,
+    run: &str,
+    http: &Outside,
+    (weather, seed): (&Weather, u64),
+) -> Result<Wallet> {
+    let folder = system.state.join("chaos-wallets").join(run);
+    let wallet = Wallet::start(system, run, &folder, http).await?;
+    wallet.weather(weather.percent, seed).await?;
+    Ok(wallet)
 }
 
 /// The routers that serve a jurisdiction, those at home first.

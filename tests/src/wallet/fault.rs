@@ -9,6 +9,8 @@ pub struct Fault {
     pub before: Duration,
     /// How often it is booked: once, or never, or twice.
     pub times: Option<u32>,
+    /// Whether the network brings it twice.
+    pub again: bool,
     /// Waits before it is answered.
     pub after: Duration,
     /// What is answered.
@@ -30,8 +32,13 @@ pub enum Reply {
 
 impl Fault {
     /// A call that goes well.
-    pub const NONE: Self =
-        Self { before: Duration::ZERO, times: Some(1), after: Duration::ZERO, reply: Reply::Own };
+    pub const NONE: Self = Self {
+        before: Duration::ZERO,
+        times: Some(1),
+        again: false,
+        after: Duration::ZERO,
+        reply: Reply::Own,
+    };
 
     /// Takes its time, then works.
     pub const fn slow(by: Duration) -> Self {
@@ -73,6 +80,11 @@ impl Fault {
         Self { times: Some(2), ..Self::NONE }
     }
 
+    /// Comes twice, and is booked once all the same.
+    pub const fn repeated() -> Self {
+        Self { again: true, ..Self::NONE }
+    }
+
     /// Says this without doing anything.
     pub const fn says(code: &'static str) -> Self {
         Self { times: None, reply: Reply::Code(code), ..Self::NONE }
@@ -105,7 +117,7 @@ impl Storm {
         if self.draw() % 100 >= self.percent {
             return Fault::NONE;
         }
-        match self.draw() % 8 {
+        match self.draw() % 9 {
             0 => Fault::slow(self.too_long),
             1 => Fault::late(self.too_long),
             2 => Fault::dropped(),
@@ -113,6 +125,7 @@ impl Storm {
             4 => Fault::failing(),
             5 => Fault::failing_after(),
             6 => Fault::does_and_says("RS_ERROR_UNKNOWN"),
+            7 => Fault::repeated(),
             _ => Fault::says("RS_ERROR_TIMEOUT"),
         }
     }

@@ -1,17 +1,17 @@
 //! An operator's wallet: a real HTTPS server over a journal on disk, which can be told to misbehave.
 //!
-//! It knows nothing of the ledger but the documented requests and their signature.
+//! It knows nothing of the ledger but the documented requests and their signature. A wallet that runs as a program of its
+//! own is told what to do, and says what it has, below `/simulator/`.
 
+mod desk;
 pub mod fault;
+mod signature;
 pub mod store;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domicile_core::operator_auth::{
-    Credentials, KEY_ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER,
-};
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_service::config::TlsFiles;
 use domicile_service::drain::{Drain, DrainLimits};
@@ -20,6 +20,7 @@ use domicile_service::tls::{ClientAuth, ServerTls};
 use fault::{Fault, Reply, Storm};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
+pub use signature::Trust;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -31,12 +32,13 @@ pub const KEY_ID: &str = "domicile";
 /// What the handlers share.
 struct Inner {
     store: Mutex<Store>,
-    secret: Vec<u8>,
+    trust: Trust,
     clock: Arc<dyn Clock>,
     scripts: Mutex<BTreeMap<String, VecDeque<Fault>>>,
     always: Mutex<Option<Fault>>,
     storm: Mutex<Option<Storm>>,
     calls: Mutex<Vec<(String, Value)>>,
+    traces: Mutex<Vec<String>>,
 }
 
 /// A running wallet.
@@ -60,6 +62,16 @@ impl Wallet {
         secret: &[u8],
         clock: Arc<dyn Clock>,
     ) -> Self {
+        Self::trusting(files, journal, Trust::Hmac(secret.to_vec()), clock).await
+    }
+
+    /// As [`Self::start_at`], with requests signed in either way.
+    pub async fn trusting(
+        files: &TlsFiles,
+        journal: &Path,
+        trust: Trust,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let tls = ServerTls::load(files, ClientAuth::None).expect("the wallet's certificate");
         let any = "127.0.0.1:0".parse().expect("an address");
         let listener = Listener::bind(any, Some(tls), ListenerLimits::default()).await;
@@ -67,14 +79,18 @@ impl Wallet {
         let url = format!("https://127.0.0.1:{}/wallet", listener.local_addr().port());
         let inner = Arc::new(Inner {
             store: Mutex::new(Store::open(journal)),
-            secret: secret.to_vec(),
+            trust,
             clock,
             scripts: Mutex::default(),
             always: Mutex::default(),
             storm: Mutex::default(),
             calls: Mutex::default(),
+            traces: Mutex::default(),
         });
-        let app = Router::new().fallback(answer).with_state(Arc::clone(&inner));
+        let app = Router::new()
+            .nest("/simulator", desk::routes(&inner))
+            .fallback(answer)
+            .with_state(Arc::clone(&inner));
         let drain = Drain::new(DrainLimits::default());
         let draining = drain.clone();
         tokio::spawn(async move { listener.serve_app(app, &draining).await });
@@ -106,6 +122,11 @@ impl Wallet {
     pub fn calls(&self) -> Vec<(String, Value)> {
         self.inner.calls.lock().expect("the calls").clone()
     }
+
+    /// The `traceparent` of every call that had one.
+    pub fn traces(&self) -> Vec<String> {
+        self.inner.traces.lock().expect("the traces").clone()
+    }
 }
 
 impl Drop for Wallet {
@@ -123,20 +144,6 @@ impl Inner {
         scripted.or(always).or_else(storm).unwrap_or(Fault::NONE)
     }
 
-    fn is_signed(&self, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let signed = Credentials::parse(
-            header(KEY_ID_HEADER),
-            header(TIMESTAMP_HEADER),
-            header(SIGNATURE_HEADER),
-        );
-        signed.is_ok_and(|signed| {
-            let now = self.clock.now_unix_s();
-            signed.key_id == KEY_ID
-                && signed.verify(&self.secret, "POST", uri.path(), body, now).is_ok()
-        })
-    }
-
     fn process(&self, call: &str, body: &Value, times: Option<u32>) -> &'static str {
         let Some(entry) = Entry::read(call, body) else { return "RS_ERROR_WRONG_SYNTAX" };
         let Some(times) = times else { return "RS_ERROR_UNKNOWN" };
@@ -152,9 +159,11 @@ async fn answer(
 ) -> Response {
     let call = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     let said = |code: &str| axum::Json(json!({ "status": code })).into_response();
-    if !inner.is_signed(&uri, &headers, &body) {
+    if !inner.trust.is_signed(uri.path(), &headers, &body, inner.clock.now_unix_s()) {
         return said("RS_ERROR_INVALID_SIGNATURE");
     }
+    let trace = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    inner.traces.lock().expect("the traces").extend(trace.map(str::to_owned));
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return said("RS_ERROR_WRONG_SYNTAX");
     };
@@ -162,6 +171,9 @@ async fn answer(
     let fault = inner.fault(&call);
     tokio::time::sleep(fault.before).await;
     let own = inner.process(&call, &body, fault.times);
+    if fault.again {
+        inner.process(&call, &body, fault.times);
+    }
     tokio::time::sleep(fault.after).await;
     match fault.reply {
         Reply::Own => said(own),

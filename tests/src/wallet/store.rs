@@ -12,6 +12,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
+/// The currency of the players of tests.
+const EUR: &str = "EUR";
+
 /// A transaction as a ledger asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -21,6 +24,8 @@ pub struct Entry {
     pub id: String,
     /// The bet that a win or rollback is about.
     pub reference: Option<String>,
+    /// The ledger's bet.
+    pub bet: String,
     /// The player.
     pub user: String,
     /// The currency.
@@ -37,6 +42,7 @@ impl Entry {
             call: call.to_owned(),
             id: text("transaction_uuid")?,
             reference: text("reference_transaction_uuid"),
+            bet: text("bet")?,
             user: text("user")?,
             currency: text("currency")?,
             amount_micro: body["amount_micro"].as_u64()?,
@@ -47,7 +53,7 @@ impl Entry {
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 enum Line {
-    Fund { user: String, amount_micro: u64 },
+    Fund { user: String, currency: String, amount_micro: u64 },
     Moved { entry: Entry, times: u32 },
     Tombstone { bet: String, by: Entry },
 }
@@ -57,12 +63,36 @@ enum Line {
 pub struct Store {
     journal: File,
     entries: BTreeMap<String, Entry>,
+    times: BTreeMap<String, u32>,
     tombstones: BTreeSet<String>,
     /// By bet: the transactions that paid it or gave it back.
     ends: BTreeMap<String, Vec<String>>,
-    balances: BTreeMap<String, i128>,
-    sums: Totals,
+    /// By player and currency.
+    balances: BTreeMap<(String, String), i128>,
+    /// By currency.
+    sums: BTreeMap<String, Totals>,
+    /// By currency: what players were given.
+    given: BTreeMap<String, i128>,
     violations: Vec<String>,
+    /// What a player who is new here gets.
+    grant_micro: u64,
+}
+
+/// What one currency comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Stakes taken.
+    pub bets_micro: u64,
+    /// Wins paid.
+    pub wins_micro: u64,
+    /// Stakes given back.
+    pub rollbacks_micro: u64,
+    /// What players were given to play with.
+    pub given_micro: i128,
+    /// What all players have.
+    pub balances_micro: i128,
+    /// How many there are.
+    pub players: usize,
 }
 
 impl Store {
@@ -72,11 +102,14 @@ impl Store {
         let mut store = Self {
             journal: journal.expect("the wallet's journal"),
             entries: BTreeMap::new(),
+            times: BTreeMap::new(),
             tombstones: BTreeSet::new(),
             ends: BTreeMap::new(),
             balances: BTreeMap::new(),
-            sums: Totals::default(),
+            sums: BTreeMap::new(),
+            given: BTreeMap::new(),
             violations: Vec::new(),
+            grant_micro: 0,
         };
         let read = BufReader::new(File::open(path).expect("the wallet's journal"));
         for line in read.lines() {
@@ -96,8 +129,9 @@ impl Store {
 
     fn apply(&mut self, line: Line) {
         match line {
-            Line::Fund { user, amount_micro } => {
-                *self.balances.entry(user).or_default() += i128::from(amount_micro);
+            Line::Fund { user, currency, amount_micro } => {
+                *self.given.entry(currency.clone()).or_default() += i128::from(amount_micro);
+                *self.balances.entry((user, currency)).or_default() += i128::from(amount_micro);
             }
             Line::Tombstone { bet, by } => {
                 self.tombstones.insert(bet);
@@ -109,19 +143,21 @@ impl Store {
 
     fn moved(&mut self, entry: Entry, times: u32) {
         let amount = entry.amount_micro * u64::from(times);
-        let balance = self.balances.entry(entry.user.clone()).or_default();
+        let whose = (entry.user.clone(), entry.currency.clone());
+        let balance = self.balances.entry(whose).or_default();
+        let sums = self.sums.entry(entry.currency.clone()).or_default();
         match entry.call.as_str() {
             "bet" => {
                 *balance -= i128::from(amount);
-                self.sums.bets_micro += amount;
+                sums.bets_micro += amount;
             }
             "win" => {
                 *balance += i128::from(amount);
-                self.sums.wins_micro += amount;
+                sums.wins_micro += amount;
             }
             _ => {
                 *balance += i128::from(amount);
-                self.sums.rollbacks_micro += amount;
+                sums.rollbacks_micro += amount;
             }
         }
         if let Some(bet) = &entry.reference {
@@ -131,12 +167,19 @@ impl Store {
                 self.violations.push(format!("bet {bet} was ended {} times: {ends:?}", ends.len()));
             }
         }
+        *self.times.entry(entry.id.clone()).or_default() += times;
         self.entries.insert(entry.id.clone(), entry);
     }
 
-    /// Gives a player money.
+    /// Gives a player euros.
     pub fn fund(&mut self, user: &str, amount_micro: u64) {
-        self.write(Line::Fund { user: user.to_owned(), amount_micro });
+        let (user, currency) = (user.to_owned(), EUR.to_owned());
+        self.write(Line::Fund { user, currency, amount_micro });
+    }
+
+    /// Gives every player who is new here so much of the currency of the first bet.
+    pub const fn grant(&mut self, amount_micro: u64) {
+        self.grant_micro = amount_micro;
     }
 
     /// Processes a transaction and says what the wallet answers. `times`: 1, or 0 for a wallet that forgets it, or 2
@@ -144,6 +187,11 @@ impl Store {
     pub fn process(&mut self, entry: Entry, times: u32) -> &'static str {
         if let Some(known) = self.entries.get(&entry.id) {
             return if *known == entry { "RS_OK" } else { "RS_ERROR_DUPLICATE_TRANSACTION" };
+        }
+        let whose = (entry.user.clone(), entry.currency.clone());
+        if self.grant_micro > 0 && !self.balances.contains_key(&whose) {
+            let (user, currency) = whose;
+            self.write(Line::Fund { user, currency, amount_micro: self.grant_micro });
         }
         let refusal = match entry.call.as_str() {
             "bet" => self.refuse_bet(&entry),
@@ -156,7 +204,7 @@ impl Store {
     }
 
     fn refuse_bet(&self, entry: &Entry) -> Option<&'static str> {
-        let balance = self.balances.get(&entry.user).copied().unwrap_or_default();
+        let balance = self.balance_in(&entry.user, &entry.currency);
         if self.tombstones.contains(&entry.id) {
             return Some("RS_ERROR_TRANSACTION_ROLLED_BACK");
         }
@@ -176,19 +224,54 @@ impl Store {
         }
     }
 
-    /// A player's balance.
+    /// A player's euros.
     pub fn balance(&self, user: &str) -> i128 {
-        self.balances.get(user).copied().unwrap_or_default()
+        self.balance_in(user, EUR)
     }
 
-    /// All of them.
+    fn balance_in(&self, user: &str, currency: &str) -> i128 {
+        let whose = (user.to_owned(), currency.to_owned());
+        self.balances.get(&whose).copied().unwrap_or_default()
+    }
+
+    /// All players' euros.
     pub fn balances(&self) -> BTreeMap<String, i128> {
-        self.balances.clone()
+        let euros = self.balances.iter().filter(|((_, currency), _)| currency == EUR);
+        euros.map(|((user, _), balance)| (user.clone(), *balance)).collect()
     }
 
-    /// Totals.
-    pub const fn sums(&self) -> Totals {
-        self.sums
+    /// What was moved in euros.
+    pub fn sums(&self) -> Totals {
+        self.sums.get(EUR).copied().unwrap_or_default()
+    }
+
+    /// Every currency.
+    pub fn accounts(&self) -> BTreeMap<String, Account> {
+        let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+        for ((_, currency), balance) in &self.balances {
+            let account = accounts.entry(currency.clone()).or_default();
+            account.balances_micro += balance;
+            account.players += 1;
+        }
+        for (currency, account) in &mut accounts {
+            let sums = self.sums.get(currency).copied().unwrap_or_default();
+            account.bets_micro = sums.bets_micro;
+            account.wins_micro = sums.wins_micro;
+            account.rollbacks_micro = sums.rollbacks_micro;
+            account.given_micro = self.given.get(currency).copied().unwrap_or_default();
+        }
+        accounts
+    }
+
+    /// Every transaction in order of its id, with how often its money moved: never, for a rollback that came before its bet.
+    pub fn booked(&self) -> Vec<Value> {
+        let entries = self.entries.values().map(|entry| {
+            let times = self.times.get(&entry.id).copied().unwrap_or_default();
+            let mut value = serde_json::to_value(entry).expect("an entry");
+            value["times"] = times.into();
+            value
+        });
+        entries.collect()
     }
 
     /// A transaction, if the wallet has it.

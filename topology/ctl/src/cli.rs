@@ -1,5 +1,7 @@
 //! The command line: what can be said, and how each command explains itself.
 
+use crate::captcha::CaptchaCommand;
+use crate::conservation::ConservationArgs;
 use crate::loss::claim::LossCommand;
 use crate::moves::cli::{Abandon, Conduct, Print, Resume, Verb};
 use crate::reconcile::ReconcileArgs;
@@ -77,8 +79,13 @@ pub(crate) enum Command {
     Rounds(RoundsCommand),
     /// Say what became of rounds and wallet transactions that the writer found under way
     Recovery(RecoveryArgs),
+    /// Captchas that operators' players answer before a session is opened
+    #[command(subcommand)]
+    Captcha(CaptchaCommand),
     /// Compare an operator's settlement file with the ledger
     Reconcile(ReconcileArgs),
+    /// Judge whether money is conserved: stakes = payouts + returned + house + pending, over the whole ledger
+    Conservation(ConservationArgs),
     /// Tokens
     #[command(subcommand)]
     Token(TokenCommand),

@@ -5,6 +5,7 @@
 
 use crate::agents::Agents;
 use crate::cli::{DownArgs, NodeArgs};
+use crate::demo;
 use crate::layout::Layout;
 use crate::process::Started;
 use crate::term::{self, Steps};
@@ -40,6 +41,7 @@ pub(crate) async fn run(layout: &Layout, args: &DownArgs) -> Result<u8> {
 
 /// Ends everything; false when something had to be killed.
 pub(crate) async fn all(layout: &Layout, steps: &Steps) -> Result<bool> {
+    demo::wallets::end(layout).await?;
     let units = unit::all(&layout.topology()?);
     let mut clean = true;
     for parts in ENDING {

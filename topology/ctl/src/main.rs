@@ -4,7 +4,9 @@
 //! agent, over mutual TLS. What it keeps for a local topology is in one state folder (see `layout`).
 
 mod agents;
+mod captcha;
 mod cli;
+mod conservation;
 mod credentials;
 mod demo;
 mod down;
@@ -94,6 +96,8 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Rounds(command) => rounds::run(&layout()?, command).await,
             Command::Recovery(args) => rounds::recovery(&layout()?, &args).await,
             Command::Reconcile(args) => reconcile::run(layout(), &args).await,
+            Command::Captcha(command) => captcha::run(&layout()?, command).await,
+            Command::Conservation(args) => conservation::run(layout(), &args).await,
             Command::Token(command) => credentials::token(&layout()?, command),
             Command::Verify(args) => verify::run(&args),
         }

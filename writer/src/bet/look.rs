@@ -2,6 +2,7 @@
 
 use crate::answer::Failure;
 use crate::lane::{BatchError, Executor};
+use crate::ledger::limited::{SessionLimits, limit_columns};
 use crate::ledger::requests::{RequestId, StoredAnswer};
 use crate::limits;
 use crate::order::Order;
@@ -12,13 +13,17 @@ use domicile_core::ids::RoundId;
 use domicile_postgres::{Pool, Row};
 use uuid::Uuid;
 
-const LOOK: &str = "SELECT r.body_hash, r.status, r.response, s.revoked, l.idx, p.note, \
-     g.operator_id, g.game, g.params, g.currency, g.commitment, g.state \
+const LOOK: &str = concat!(
+    "SELECT r.body_hash, r.status, r.response, s.revoked, l.idx, p.note, \
+     g.operator_id, g.game, g.params, g.currency, g.commitment, g.state, s.stake_limit_micro, \
+     s.loss_limit_micro, s.play_until, s.lost_micro \
      FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::uuid[]) WITH ORDINALITY \
        AS i(jurisdiction, session, scope, key, size, round, n) \
      LEFT JOIN LATERAL (SELECT body_hash, status, response FROM ledger.request \
        WHERE scope = i.scope AND key = i.key LIMIT 1) r ON true \
-     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked FROM ledger.session \
+     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked, ",
+    limit_columns!(),
+    " FROM ledger.session s \
        WHERE jurisdiction = i.jurisdiction AND id = i.session LIMIT 1) s ON true \
      LEFT JOIN LATERAL (SELECT * FROM ledger.round WHERE jurisdiction = i.jurisdiction \
        AND id = i.round AND kind = 'round' LIMIT 1) g ON true \
@@ -26,7 +31,8 @@ const LOOK: &str = "SELECT r.body_hash, r.status, r.response, s.revoked, l.idx, 
        AND subject = g.id AND kind = 'round-commit' LIMIT 1) l ON true \
      LEFT JOIN LATERAL (SELECT note FROM log.checkpoint WHERE jurisdiction = i.jurisdiction \
        AND log_epoch = l.log_epoch AND size = i.size LIMIT 1) p ON true \
-     ORDER BY i.n";
+     ORDER BY i.n"
+);
 
 /// One bet's keys.
 #[derive(Debug)]
@@ -65,6 +71,8 @@ pub struct Seen {
     pub stored: Option<StoredAnswer>,
     /// Whether the session was revoked; `None` where there is no such session.
     revoked: Option<bool>,
+    /// The session's limits.
+    pub limits: SessionLimits,
     /// Where the round's commitment stands in this jurisdiction's log.
     pub commit_index: Option<u64>,
     /// The checkpoint the order names, as published.
@@ -84,10 +92,11 @@ struct RoundSeen {
 
 impl Seen {
     /// Refuses a bet that the session or the round does not permit. The lock decides again.
-    pub fn check(&self, player: &Player, order: &Order) -> Result<(), Failure> {
+    pub fn check(&self, player: &Player, order: &Order, now_unix_s: u64) -> Result<(), Failure> {
         if self.revoked.unwrap_or(true) {
             return Err(Failure::new(Code::SessionRevoked));
         }
+        self.limits.check(order.stake, now_unix_s)?;
         let mine = |round: &&RoundSeen| round.operator == player.session.operator.as_str();
         let round = self.round.as_ref().filter(mine).ok_or(Failure::new(Code::RoundNotFound))?;
         if round.state != RoundState::Open.as_str() {
@@ -114,6 +123,7 @@ impl Seen {
         Self {
             stored: StoredAnswer::from_row(row, 0),
             revoked: row.get(3),
+            limits: SessionLimits::from_row(row, 12),
             commit_index: row.get::<_, Option<i64>>(4).and_then(|idx| u64::try_from(idx).ok()),
             checkpoint: row.get(5),
             round: row.get::<_, Option<String>>(6).map(|operator| RoundSeen {

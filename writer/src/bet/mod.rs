@@ -71,7 +71,7 @@ pub async fn bet(
             let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
             return engine.acknowledge(replay).await;
         }
-        let permitted = seen.check(player, &order);
+        let permitted = seen.check(player, &order, engine.clock.now_unix_s());
         let permitted = permitted.and_then(|()| terms.check_bet(game, seen.params(), &order));
         if let Err(refusal) = permitted {
             return stake::refuse(engine, taken, refusal).await;
@@ -136,5 +136,6 @@ fn prepare(
     let reply = Reply::json(201, &answer)?;
     let request = NewRequest::new(request.clone(), &reply, &engine.keys)?;
     let wager = Wager { salted, payout: None, receipt };
-    Ok(PreparedBet { request, wager, stake: None, reply })
+    let limited = seen.limits.loss_micro.is_some();
+    Ok(PreparedBet { request, wager, stake: None, limited, reply })
 }

@@ -7,7 +7,7 @@ use crate::lane::{BatchError, Executor};
 use crate::ledger::requests::NewRequest;
 use crate::ledger::wagers::Wager;
 use crate::ledger::wallet_jobs::{self, Taken};
-use crate::ledger::{WriteError, batch, requests, rounds, sessions, wagers};
+use crate::ledger::{WriteError, batch, limited, requests, rounds, sessions, wagers};
 use crate::limits;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, RoundId, SessionId};
@@ -23,6 +23,8 @@ pub struct PreparedBet {
     pub wager: Wager,
     /// The stake as its wallet took it, where the operator has one.
     pub stake: Option<Taken>,
+    /// Whether its session has a loss limit.
+    pub limited: bool,
     /// The answer.
     pub reply: Reply,
 }
@@ -112,6 +114,8 @@ async fn write(tx: &Tx<'_>, epoch: Epoch, bets: &[PreparedBet]) -> Result<Held, 
         return Ok(held);
     }
     accepted.sort_unstable_by(|one, other| one.request.order(&other.request));
+    let limited = accepted.iter().filter(|bet| bet.limited);
+    limited::count(tx, epoch, limited.map(|bet| &bet.wager.salted)).await?;
     let stakes = accepted.iter().filter_map(|bet| bet.stake);
     let (requests, wagers, taken) = tokio::join!(
         requests::record(tx, epoch, accepted.iter().map(|bet| &bet.request)),

@@ -1,13 +1,23 @@
 //! What persons and routers ask of the writer: administration, wallets, the log gates' evidence.
 
-use super::{Found, Incoming, Operation, admin, floor, losses, wallets};
+use super::{Found, Incoming, Operation, admin, captchas, floor, losses, parse, wallets};
 use crate::answer::{Handled, Reply, Verdict};
+use crate::audit;
 use crate::engine::Engine;
 use crate::log::LogState;
 use axum::response::{IntoResponse, Response};
 use domicile_core::ids::Jurisdiction;
 use domicile_core::operation;
+use serde::Deserialize;
 use serde_json::json;
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConservationBody {
+    /// The check to go on waiting for.
+    audit: Option<Uuid>,
+}
 
 pub(super) async fn serve(engine: Found, operation: Operation, incoming: Incoming) -> Response {
     match handle(engine, operation, &incoming).await {
@@ -31,6 +41,13 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
         | Operation::WalletDay => wallets::handle(&engine, operation, incoming).await,
         Operation::ClaimLoss | Operation::ListLosses => {
             losses::handle(&engine, operation, incoming).await
+        }
+        Operation::SetCaptcha | Operation::EndCaptcha => {
+            captchas::handle(&engine, operation, incoming).await
+        }
+        Operation::Conservation => {
+            let body: ConservationBody = parse(&incoming.body)?;
+            audit::look(&engine, body.audit).await
         }
         _ => admin::handle(&engine, operation, incoming).await,
     }

@@ -5,6 +5,7 @@
 //! says a role that suffices; bodies are read strictly and within limits; an operation that writes runs on when its client leaves.
 
 mod admin;
+mod captchas;
 mod cors;
 mod floor;
 mod internal;
@@ -127,6 +128,12 @@ pub enum Operation {
     ListSchedules,
     /// The command line reads what became of rounds that were found under way.
     ReadRecovery,
+    /// The command line sets an operator's captcha.
+    SetCaptcha,
+    /// The command line ends it.
+    EndCaptcha,
+    /// The command line asks whether money is conserved.
+    Conservation,
 }
 
 /// Who may call a route.
@@ -217,6 +224,9 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/internal/v1/operators/{id}/wallet", OPERATOR, Operation::SetWallet),
     route("POST", "/internal/v1/operators/{id}/wallet/jobs", VIEWER, Operation::ListJobs),
     route("POST", "/internal/v1/operators/{id}/wallet/day", VIEWER, Operation::WalletDay),
+    route("POST", "/internal/v1/operators/{id}/captcha", OPERATOR, Operation::SetCaptcha),
+    route("POST", "/internal/v1/operators/{id}/captcha/off", OPERATOR, Operation::EndCaptcha),
+    route("POST", "/internal/v1/conservation", VIEWER, Operation::Conservation),
     route("GET", "/internal/v1/wallet-jobs/{id}", VIEWER, Operation::ShowJob),
     route("POST", "/internal/v1/wallet-jobs/{id}/retry", OPERATOR, Operation::RetryJob),
     route("POST", "/internal/v1/wallet-jobs/{id}/resolve", OPERATOR, Operation::ResolveJob),

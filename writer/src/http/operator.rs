@@ -9,7 +9,7 @@ use crate::ledger::operators::Operator;
 use crate::ledger::requests::RequestId;
 use crate::loss::{Claim, Claimant};
 use crate::round::{CloseRound, EndRound, Ending, OpenRound, OpenRoundBody, ReadRound};
-use crate::session::{OpenSession, OpenSessionBody, RevokeSession};
+use crate::session::{OpenSession, OpenSessionBody, RevokeSession, check_captcha};
 use axum::response::{IntoResponse, Response};
 use domicile_core::error::Code;
 use domicile_core::hex;
@@ -88,6 +88,7 @@ async fn open_session(engine: &Engine, signed: &Signed<'_>) -> Handled {
     let once = signed.once(body.request_id.as_ref());
     let change = OpenSession { operator: Arc::clone(&signed.operator), body };
     change.check(engine)?;
+    check_captcha(engine, &signed.operator.id, &once, change.body.captcha.as_ref()).await?;
     change::execute(engine, &once, &change).await
 }
 

@@ -16,9 +16,12 @@ macro_rules! in_term {
 }
 
 pub mod batch;
+pub mod captchas;
 pub mod chains;
+pub mod conservation;
 pub mod floor;
 pub mod games;
+pub mod limited;
 pub mod loss_claims;
 pub mod operator_desk;
 pub mod operators;

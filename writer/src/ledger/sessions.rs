@@ -3,6 +3,7 @@
 //! Invariants: a session's revocation is written together with its published row, once; a bet holds its session's row
 //! until its own outcome is known, so that none is written past a revocation.
 
+use super::limited::SessionLimits;
 use super::{WriteError, all_written, term};
 use domicile_core::claims::PlayerSession;
 use domicile_core::epoch::Epoch;
@@ -13,7 +14,8 @@ use std::collections::HashSet;
 
 const INSERT: &str = concat!(
     "INSERT INTO ledger.session (jurisdiction, id, operator_id, player_ref, game, currency, created_at, ",
-    "expires_at) SELECT $2, $3, $4, $5, $6, $7, now(), to_timestamp($8::bigint) WHERE ",
+    "expires_at, stake_limit_micro, loss_limit_micro, play_until) SELECT $2, $3, $4, $5, $6, $7, now(), ",
+    "to_timestamp($8::bigint), $9, $10, to_timestamp($11::bigint) WHERE ",
     in_term!()
 );
 
@@ -41,9 +43,10 @@ pub async fn insert(
     epoch: Epoch,
     jurisdiction: &Jurisdiction,
     session: &PlayerSession,
-    expires_at_unix_s: u64,
+    (expires_at_unix_s, limits): (u64, SessionLimits),
 ) -> Result<(), WriteError> {
-    let expires = i64::try_from(expires_at_unix_s).unwrap_or(i64::MAX);
+    let seconds = |unix_s| i64::try_from(unix_s).unwrap_or(i64::MAX);
+    let (expires, until) = (seconds(expires_at_unix_s), limits.play_until_unix_s.map(seconds));
     let written = tx
         .execute(
             INSERT,
@@ -56,6 +59,9 @@ pub async fn insert(
                 &session.game.as_str(),
                 &session.currency.as_str(),
                 &expires,
+                &limits.stake_micro,
+                &limits.loss_micro,
+                &until,
             ],
         )
         .await?;

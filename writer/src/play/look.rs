@@ -5,6 +5,7 @@
 
 use crate::answer::Failure;
 use crate::lane::{BatchError, Executor};
+use crate::ledger::limited::{SessionLimits, limit_columns};
 use crate::ledger::requests::{RequestId, StoredAnswer};
 use crate::limits;
 use crate::order::Order;
@@ -14,13 +15,17 @@ use domicile_core::ids::ChainId;
 use domicile_postgres::{Pool, Row};
 use uuid::Uuid;
 
-const LOOK: &str = "SELECT r.body_hash, r.status, r.response, s.revoked, l.idx, p.note, c.id, c.ordinal, \
-     c.params, c.length, c.commitment, c.seed_sealed, c.next_position \
+const LOOK: &str = concat!(
+    "SELECT r.body_hash, r.status, r.response, s.revoked, l.idx, p.note, c.id, c.ordinal, \
+     c.params, c.length, c.commitment, c.seed_sealed, c.next_position, s.stake_limit_micro, s.loss_limit_micro, s.play_until, \
+     s.lost_micro \
      FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::bigint[]) WITH ORDINALITY \
        AS i(jurisdiction, session, scope, key, size, n) \
      LEFT JOIN LATERAL (SELECT body_hash, status, response FROM ledger.request \
        WHERE scope = i.scope AND key = i.key LIMIT 1) r ON true \
-     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked FROM ledger.session \
+     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked, ",
+    limit_columns!(),
+    " FROM ledger.session s \
        WHERE jurisdiction = i.jurisdiction AND id = i.session LIMIT 1) s ON true \
      LEFT JOIN LATERAL (SELECT * FROM ledger.chain WHERE jurisdiction = i.jurisdiction \
        AND session_id = i.session AND closed_at IS NULL ORDER BY ordinal LIMIT 1) c ON true \
@@ -28,7 +33,8 @@ const LOOK: &str = "SELECT r.body_hash, r.status, r.response, s.revoked, l.idx, 
        AND subject = c.id AND kind = 'chain-commit' LIMIT 1) l ON true \
      LEFT JOIN LATERAL (SELECT note FROM log.checkpoint WHERE jurisdiction = i.jurisdiction \
        AND log_epoch = l.log_epoch AND size = i.size LIMIT 1) p ON true \
-     ORDER BY i.n";
+     ORDER BY i.n"
+);
 
 /// One play's keys.
 #[derive(Debug)]
@@ -60,6 +66,8 @@ pub struct Seen {
     pub stored: Option<StoredAnswer>,
     /// Whether the session was revoked; `None` where there is no such session.
     revoked: Option<bool>,
+    /// The session's limits.
+    pub limits: SessionLimits,
     /// Where the chain's commitment stands in the log.
     pub commit_index: Option<u64>,
     /// The checkpoint the order names, as published.
@@ -88,10 +96,11 @@ pub struct OpenChain {
 
 impl Seen {
     /// The chain this order may use, or why it may not.
-    pub fn usable_chain(&self, order: &Order) -> Result<&OpenChain, Failure> {
+    pub fn usable_chain(&self, order: &Order, now_unix_s: u64) -> Result<&OpenChain, Failure> {
         if self.revoked.unwrap_or(true) {
             return Err(Failure::new(Code::SessionRevoked));
         }
+        self.limits.check(order.stake, now_unix_s)?;
         let chain = self.chain.as_ref().ok_or(Failure::new(Code::ChainExhausted))?;
         if chain.commitment != order.commitment {
             return Err(Failure::new(Code::CommitmentMismatch));
@@ -103,6 +112,7 @@ impl Seen {
         Self {
             stored: StoredAnswer::from_row(row, 0),
             revoked: row.get(3),
+            limits: SessionLimits::from_row(row, 13),
             commit_index: row.get::<_, Option<i64>>(4).and_then(|idx| u64::try_from(idx).ok()),
             checkpoint: row.get(5),
             chain: open_chain(row),

@@ -63,7 +63,7 @@ pub async fn play(
             let replay = stored.replay(&request, &engine.keys, Code::IdempotencyKeyReused);
             return engine.acknowledge(replay).await;
         }
-        let chain = match seen.usable_chain(&order) {
+        let chain = match seen.usable_chain(&order, engine.clock.now_unix_s()) {
             Ok(chain) => chain,
             Err(refusal) => return stake::refuse(engine, taken, refusal).await,
         };

@@ -42,6 +42,8 @@ pub struct PreparedPlay {
     pub leaves: Vec<PendingLeaf>,
     /// The stake as its wallet took it, where the operator has one.
     pub stake: Option<Taken>,
+    /// Whether its session has a loss limit.
+    pub limited: bool,
     /// The next chain, where this play is the one that commits it.
     pub next_chain: Option<NewChain>,
     /// The answer.
@@ -170,6 +172,7 @@ pub fn prepare(
         wager: Wager { salted, payout: Some(roll.payout), receipt },
         leaves,
         stake: None,
+        limited: seen.limits.loss_micro.is_some(),
         next_chain,
         reply,
     })

@@ -4,7 +4,7 @@ use super::prepare::PreparedPlay;
 use crate::answer::{Acknowledged, Verdict};
 use crate::lane::{BatchError, Executor};
 use crate::ledger::wallet_jobs::{self, Follow};
-use crate::ledger::{WriteError, batch, chains, requests, rounds, wagers};
+use crate::ledger::{WriteError, batch, chains, limited, requests, rounds, wagers};
 use crate::limits;
 use crate::pending::{self, PendingLeaf};
 use domicile_core::epoch::Epoch;
@@ -43,6 +43,8 @@ async fn write(tx: &Tx<'_>, epoch: Epoch, plays: &[PreparedPlay]) -> Result<(), 
     let mut plays: Vec<&PreparedPlay> = plays.iter().collect();
     plays.sort_unstable_by_key(|play| play.step.chain);
     let leaves: Vec<PendingLeaf> = plays.iter().flat_map(|play| play.leaves.clone()).collect();
+    let limited = plays.iter().filter(|play| play.limited);
+    limited::count(tx, epoch, limited.map(|play| &play.wager.salted)).await?;
     let stakes = plays.iter().filter_map(|play| play.stake);
     let wins = plays.iter().filter_map(|play| {
         let won = play.payout() > Micro::ZERO;

@@ -8,6 +8,8 @@ use crate::ledger::operators::Operator;
 use crate::ledger::{chains, sessions};
 use crate::limits;
 use crate::pending;
+use crate::session::captcha::CaptchaBody;
+use crate::session::limits::LimitsBody;
 use crate::terms::GameTerms;
 use domicile_core::claims::{Claims, PlayerSession};
 use domicile_core::error::Code;
@@ -35,6 +37,11 @@ pub struct OpenSessionBody {
     pub jurisdiction: Jurisdiction,
     /// The session's life in seconds.
     pub ttl_s: Option<u64>,
+    /// Limits of play.
+    #[serde(default)]
+    pub limits: LimitsBody,
+    /// The player's answer, where the operator wants a captcha.
+    pub captcha: Option<CaptchaBody>,
 }
 
 /// An operator opens a session for a player.
@@ -73,7 +80,7 @@ impl OpenSession {
         if ttl_s.is_some_and(|ttl| !permitted.contains(&ttl)) {
             return Err(Failure::with(Code::MalformedBody, "ttl_s must be within 60..=3600"));
         }
-        Ok(())
+        self.body.limits.check()
     }
 
     fn launch_url(&self, token: &str) -> String {
@@ -114,7 +121,8 @@ impl Change for OpenSession {
         let token = token.map_err(|error| Failure::because(Code::Internal, &error))?;
 
         let epoch = engine.epoch;
-        sessions::insert(tx, epoch, &body.jurisdiction, &session, expires_at_unix_s).await?;
+        let times = (expires_at_unix_s, body.limits.from(now));
+        sessions::insert(tx, epoch, &body.jurisdiction, &session, times).await?;
         chains::insert(tx, epoch, std::iter::once(&chain)).await?;
         pending::enqueue(tx, epoch, &[commit]).await?;
         let answer = SessionAnswer {

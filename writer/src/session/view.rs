@@ -3,21 +3,28 @@
 use crate::answer::{Failure, Handled, Reply};
 use crate::engine::Engine;
 use crate::lane::{BatchError, Executor, JobError};
+use crate::ledger::limited::{SessionLimits, limit_columns};
 use crate::limits;
 use crate::player::Player;
+use crate::session::limits::LimitsView;
 use domicile_core::error::Code;
 use domicile_core::hex;
 use domicile_core::ids::{ChainId, Jurisdiction, SessionId};
 use domicile_postgres::{Pool, Row};
 use serde::Serialize;
 
-const VIEW: &str = "SELECT s.revoked, c.id, c.params, c.length, c.commitment, c.next_position \
+const VIEW: &str = concat!(
+    "SELECT s.revoked, c.id, c.params, c.length, c.commitment, c.next_position, s.stake_limit_micro, \
+     s.loss_limit_micro, s.play_until, s.lost_micro \
      FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS i(jurisdiction, session, n) \
-     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked FROM ledger.session \
+     LEFT JOIN LATERAL (SELECT revoked_at IS NOT NULL AS revoked, ",
+    limit_columns!(),
+    " FROM ledger.session s \
        WHERE jurisdiction = i.jurisdiction AND id = i.session LIMIT 1) s ON true \
      LEFT JOIN LATERAL (SELECT * FROM ledger.chain WHERE jurisdiction = i.jurisdiction \
        AND session_id = i.session AND closed_at IS NULL ORDER BY ordinal LIMIT 1) c ON true \
-     ORDER BY i.n";
+     ORDER BY i.n"
+);
 
 #[derive(Serialize)]
 struct SessionView<'a> {
@@ -33,6 +40,8 @@ struct SessionView<'a> {
     checkpoint: &'a str,
     next_position: u32,
     remaining: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<LimitsView>,
 }
 
 /// The session's chain in use.
@@ -43,6 +52,7 @@ pub struct OpenChain {
     length: u32,
     commitment: Vec<u8>,
     next_position: u32,
+    limits: SessionLimits,
 }
 
 /// The session's present state, once its chain's commitment is covered by a published checkpoint.
@@ -67,6 +77,7 @@ pub async fn view(engine: &Engine, player: &Player) -> Handled {
         checkpoint: &covered.note,
         next_position: chain.next_position,
         remaining: chain.length.saturating_sub(chain.next_position),
+        limits: chain.limits.view(),
     };
     engine.acknowledge(Reply::json(200, &view)).await
 }
@@ -108,5 +119,6 @@ fn chain_of(row: &Row) -> Option<OpenChain> {
         length: u32::try_from(row.get::<_, i32>(3)).ok()?,
         commitment: row.get(4),
         next_position: u32::try_from(row.get::<_, i32>(5)).ok()?,
+        limits: SessionLimits::from_row(row, 6),
     })
 }

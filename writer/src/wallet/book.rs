@@ -53,6 +53,11 @@ impl Book {
         Self { lines: ArcSwap::default(), keys, tls, clock }
     }
 
+    /// What its wallets' certificates are checked by.
+    pub const fn tls(&self) -> &Arc<ClientTls> {
+        &self.tls
+    }
+
     /// Reads the wallets.
     pub async fn refresh(&self, on: &impl Query) -> Result<(), BookError> {
         let most = i64::try_from(limits::WALLETS).unwrap_or(i64::MAX);

@@ -17,10 +17,12 @@ use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::clock::Clock;
 use domicile_service::telemetry;
 use domicile_service::tls::ClientTls;
+use domicile_service::trace::{self, Trace};
 use http::{Request, header};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 /// Which places a call takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +147,18 @@ impl Line {
     /// Makes the call. Dropping it leaves the outcome unknown.
     pub async fn ask(&self, admission: Admission, transaction: &Transaction) -> (Answer, Meaning) {
         let begun = Instant::now();
-        let answer = self.exchange(transaction).await;
+        let trace = trace::current().map_or_else(Trace::start, |trace| trace.child());
+        let span = tracing::info_span!(
+            "wallet_call",
+            operator = %self.settings.operator,
+            call = transaction.call.as_str(),
+            transaction = %transaction.id,
+            trace_id = trace.trace_id_hex(),
+            span_id = trace.span_id_hex(),
+            answer = tracing::field::Empty,
+        );
+        let answer = trace::scope(trace, self.exchange(transaction)).instrument(span.clone()).await;
+        span.record("answer", answer.as_str());
         let changed =
             self.breaker().report(admission.pass, answer.is_sound(), self.clock.monotonic());
         if changed {

@@ -18,6 +18,7 @@ mod etcd;
 mod administration;
 mod bench;
 mod bets;
+mod conservation;
 mod fences;
 mod floor;
 mod gates;
@@ -25,6 +26,7 @@ mod leases;
 mod operators;
 mod plays;
 mod processes;
+mod protection;
 mod streams;
 #[path = "../../../tests/src/wallet/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests of whole clusters use all of it")]

@@ -16,16 +16,16 @@ const FUNDS: i128 = 1_000_000_000;
 /// Longer than the tests' wallets are waited for.
 const TOO_LONG: Duration = Duration::from_millis(1_500);
 
-struct Scene {
-    bench: Bench,
-    wallet: Wallet,
-    operator: Operator,
+pub(crate) struct Scene {
+    pub(crate) bench: Bench,
+    pub(crate) wallet: Wallet,
+    pub(crate) operator: Operator,
     _journal: tempfile::TempDir,
 }
 
 impl Scene {
     /// An operator with a wallet and a funded player `p1`.
-    async fn new(options: Value) -> Self {
+    pub(crate) async fn new(options: Value) -> Self {
         let bench = Bench::new().await;
         let journal = tempfile::tempdir().unwrap();
         let files = bench.ca.issue_with("wallet", Vec::new());
@@ -48,14 +48,14 @@ impl Scene {
         Self { bench, wallet, operator, _journal: journal }
     }
 
-    async fn player(&self) -> (Player, Value) {
+    pub(crate) async fn player(&self) -> (Player, Value) {
         let player = self.operator.session(&self.bench, "p1", "MT", "hilo-dice").await;
         let view = player.get(&self.bench).await.expect(200);
         (player, Player::order(&view, STAKE))
     }
 
     /// Waits until no transaction is pending.
-    async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         let begun = std::time::Instant::now();
         while self.jobs("state = 'pending'").await > 0 {
             assert!(begun.elapsed() < Duration::from_secs(40), "wallet transactions stay pending");
@@ -63,7 +63,7 @@ impl Scene {
         }
     }
 
-    async fn jobs(&self, condition: &str) -> i64 {
+    pub(crate) async fn jobs(&self, condition: &str) -> i64 {
         self.bench.count(&format!("SELECT count(*) FROM ledger.wallet_job WHERE {condition}")).await
     }
 
@@ -75,7 +75,7 @@ impl Scene {
         assert_eq!(self.wallet.store().violations(), Vec::<String>::new());
     }
 
-    async fn ctl(&self, method: &str, path: &str, body: &Value) -> crate::bench::Answer {
+    pub(crate) async fn ctl(&self, method: &str, path: &str, body: &Value) -> crate::bench::Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.bench.send(Role::Ctl, method, path, &[], body.as_bytes()).await
     }

@@ -1,7 +1,8 @@
 //! What must be rejected: one seeded mistake each, and the oracle that has to find it.
 
-use crate::scene::{Scene, effect, invoke, mark, note, outcome, read, record, told};
+use crate::scene::{Scene, booked, effect, invoke, mark, note, outcome, read, record, told};
 use domicile_oracles::history::{Acknowledged, Event, Kind, Mark, Outcome};
+use domicile_oracles::observation::{Booked, Stake, Wallet};
 use domicile_oracles::verdict::Oracle;
 
 /// Spoils the good run and expects that this oracle says so.
@@ -248,4 +249,65 @@ fn a_server_that_panicked_lost_a_slot_or_found_damage() {
     ] {
         found(Oracle::C10, |scene| scene.observations.nodes[1].server_log.push(line.into()));
     }
+}
+
+/// The ledger's bets on both nodes, changed in the same way.
+fn at_ledger(spoil: impl Fn(&mut Vec<Stake>)) {
+    found(Oracle::C4, |scene| scene.observations.money.ledgers.values_mut().for_each(&spoil));
+}
+
+fn at_wallet(spoil: impl Fn(&mut Wallet)) {
+    found(Oracle::C4, |scene| {
+        spoil(scene.observations.money.wallet.as_mut().expect("a wallet"));
+    });
+}
+
+#[test]
+fn money_that_a_ledger_loses_or_makes() {
+    at_ledger(|stakes| stakes[0].payout_micro = None);
+    at_ledger(|stakes| stakes[1].payout_micro = Some(-1));
+    at_ledger(|stakes| stakes[2].payout_micro = Some(9));
+    at_ledger(|stakes| stakes[3].payout_micro = Some(0));
+    at_ledger(|stakes| stakes.push(stakes[0].clone()));
+    at_ledger(|stakes| stakes[0].payout_micro = Some(20));
+    found(Oracle::C4, |scene| {
+        let standby = scene.observations.money.ledgers.get_mut("ledger-de").expect("a ledger");
+        standby[0].payout_micro = Some(18);
+    });
+}
+
+#[test]
+fn stakes_that_do_not_end_once_at_the_wallet() {
+    // A winner that is not paid, paid twice, paid otherwise, or given the stake back.
+    at_wallet(|wallet| wallet.entries.retain(|entry| entry.call != "win"));
+    at_wallet(|wallet| {
+        wallet.entries.push(Booked { id: "again".into(), ..booked("win", "1", 19) });
+    });
+    at_wallet(|wallet| wallet.entries.push(booked("rollback", "1", 10)));
+    at_wallet(|wallet| wallet.entries[5].amount_micro = 18);
+    // A loser that is paid; a pending bet that is.
+    at_wallet(|wallet| wallet.entries.push(booked("win", "2", 1)));
+    at_wallet(|wallet| wallet.entries.push(booked("rollback", "4", 10)));
+    // A stake without a bet that nobody gave back, or gave back in part.
+    at_wallet(|wallet| wallet.entries.retain(|entry| entry.id != "rollback-5"));
+    at_wallet(|wallet| wallet.entries[7].amount_micro = 9);
+    // A stake that was never taken, taken twice, of another amount, or in other money.
+    at_wallet(|wallet| drop(wallet.entries.remove(1)));
+    at_wallet(|wallet| wallet.entries.push(Booked { id: "two".into(), ..booked("bet", "2", 10) }));
+    at_wallet(|wallet| wallet.entries[1].amount_micro = 11);
+    at_wallet(|wallet| wallet.entries[1].currency = "USD".into());
+    // Something booked twice, or ended that was never taken.
+    at_wallet(|wallet| wallet.entries[1].times = 2);
+    at_wallet(|wallet| wallet.entries[8].times = 1);
+}
+
+#[test]
+fn a_wallet_whose_sums_do_not_follow() {
+    at_wallet(|wallet| wallet.balances_micro = [("EUR".to_owned(), 990)].into());
+    at_wallet(|wallet| wallet.balances_micro.clear());
+    at_wallet(|wallet| wallet.violations.push("a bet was ended twice".into()));
+    at_wallet(|wallet| wallet.pending = 1);
+    found(Oracle::C4, |scene| {
+        scene.observations.unseen.insert("wallet".into(), "no answer".into());
+    });
 }

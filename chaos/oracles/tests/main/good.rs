@@ -2,6 +2,7 @@
 
 use crate::scene::{Scene, effect, invoke, outcome, told};
 use domicile_oracles::history::{Event, History, Kind, Outcome, Standing};
+use domicile_oracles::observation::Money;
 use domicile_oracles::verdict::Oracle;
 use proptest::prelude::*;
 
@@ -51,6 +52,7 @@ fn an_oracle_that_saw_nothing_does_not_hold() {
     let mut scene = Scene::good();
     scene.events.clear();
     scene.observations.nodes.clear();
+    scene.observations.money = Money::default();
     let judgement = scene.judge();
     assert!(judgement.verdicts.iter().all(|verdict| !verdict.holds()), "{judgement:#?}");
 }

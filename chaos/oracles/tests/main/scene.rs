@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domicile_oracles::history::{Acknowledged, Event, History, Kind, Mark, Outcome, Read};
-use domicile_oracles::observation::{Effect, HeldLog, Holder, Observation, Observations};
+use domicile_oracles::observation::{
+    Booked, Effect, HeldLog, Holder, Money, Observation, Observations, Stake, Wallet,
+};
 use domicile_oracles::verdict::{Judgement, Limits, Oracle, judge};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -116,6 +118,52 @@ fn node(name: &str, holder: Holder) -> Observation {
     }
 }
 
+fn stake(bet: &str, payout_micro: Option<i64>, round: &str) -> Stake {
+    Stake {
+        bet: bet.into(),
+        currency: "EUR".into(),
+        jurisdiction: "MT".into(),
+        stake_micro: 10,
+        payout_micro,
+        round: round.into(),
+    }
+}
+
+pub(crate) fn booked(call: &str, bet: &str, amount_micro: i64) -> Booked {
+    let stake = format!("s-{bet}");
+    let reference = (call != "bet").then(|| stake.clone());
+    let id = if call == "bet" { stake } else { format!("{call}-{bet}") };
+    let (call, bet, currency) = (call.into(), bet.into(), "EUR".into());
+    Booked { call, id, reference, bet, currency, amount_micro, times: 1 }
+}
+
+/// A bet that won, one that lost, one given back, one on a round that goes on, and two stakes that came to nothing.
+fn money() -> Money {
+    let stakes = vec![
+        stake("1", Some(19), "settled"),
+        stake("2", Some(0), "settled"),
+        stake("3", Some(10), "voided"),
+        stake("4", None, "open"),
+    ];
+    let mut entries: Vec<Booked> =
+        ["1", "2", "3", "4", "5"].iter().map(|bet| booked("bet", bet, 10)).collect();
+    entries.extend([
+        booked("win", "1", 19),
+        booked("rollback", "3", 10),
+        booked("rollback", "5", 10),
+        Booked { times: 0, ..booked("rollback", "6", 10) },
+    ]);
+    let euros = |amount| BTreeMap::from([("EUR".to_owned(), amount)]);
+    let wallet = Wallet {
+        entries,
+        given_micro: euros(1_000),
+        balances_micro: euros(1_000 - 50 + 39),
+        ..Wallet::default()
+    };
+    let ledgers = ["ledger-mt", "ledger-de"].map(|node| (node.to_owned(), stakes.clone()));
+    Money { ledgers: ledgers.into(), wallet: Some(wallet) }
+}
+
 impl Scene {
     /// A failover: one play before, one undecided and sent again, one refused, a shared round opened after it.
     pub(crate) fn good() -> Self {
@@ -159,7 +207,7 @@ impl Scene {
         for node in &mut nodes {
             node.effects.push(effect("bet/3", "c"));
         }
-        let observations = Observations { nodes, unseen: BTreeMap::new() };
+        let observations = Observations { nodes, unseen: BTreeMap::new(), money: money() };
         let limits = Limits {
             gap_max_ms: Some(20),
             new_epoch_max_ms: Some(20),

@@ -3,11 +3,13 @@
 //! An operator and its players talk to the routers over HTTPS, without a certificate, like anybody outside. Every bundle
 //! and opening they fetch is written to a file and checked offline against the keys of the published topology; what the
 //! proof says is compared with what the player was told. Then the writer's region is killed under load: failover, return,
-//! failback, as a drill with its report; the proofs from before must come again byte for byte. Any difference ends the
-//! demo with an error; how long a move took does not.
+//! failback, as a drill with its report; the proofs from before must come again byte for byte. Both operators' players
+//! play with money in their operators' wallets, also meanwhile; at the end wallets and ledger must agree to the micro-unit.
+//! Any difference ends the demo with an error; how long a move took does not.
 
 mod play;
 mod summary;
+pub(crate) mod wallets;
 
 use crate::agents::Agents;
 use crate::cli::DemoArgs;
@@ -25,14 +27,18 @@ use crate::wait::{self, Look};
 use anyhow::{Context, Result, anyhow, bail};
 use domicile_core::games;
 use domicile_core::ids::Jurisdiction;
+use domicile_service::clock::{Clock, SystemClock};
 use domicile_topology::Topology;
 use play::{Player, Proven};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use wallets::Simulator;
 
 /// The operator of the demo.
 const OPERATOR: &str = "meridian";
+/// Those whose players play with money in a wallet: the demo's and the drill's.
+const LEDGER_OPERATORS: [&str; 2] = [OPERATOR, drill::OPERATOR];
 /// How long every part may take to be well again after the last move.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 /// Most jurisdictions that players are made for.
@@ -84,9 +90,12 @@ async fn interrupted() -> anyhow::Error {
 }
 
 async fn whole(topology: Topology, layout: &Layout, args: &DemoArgs, steps: &Steps) -> Result<()> {
+    let began_unix_ms = SystemClock.now_unix_ms();
     let local = up::whole(topology, layout.clone(), steps).await?;
     Steps::heading("Rounds")?;
-    let (players, proven) = rounds(&local, args, steps).await?;
+    let starting = wallets::start(&local.topology, layout);
+    let simulators = steps.run("operators' wallets", starting).await?.1;
+    let (players, proven) = rounds(&local, &simulators, args, steps).await?;
     Steps::heading("The writer's region dies under load, and comes back")?;
     // Beside the state folder, which is deleted at the end.
     let report = std::env::temp_dir().join(format!("domicile-demo-report-{}", std::process::id()));
@@ -94,8 +103,13 @@ async fn whole(topology: Topology, layout: &Layout, args: &DemoArgs, steps: &Ste
     Steps::heading("Result")?;
     let unchanged = unchanged(layout, &players, &proven);
     steps.run("the same proofs from after the failover", unchanged).await?;
+    let outside = Outside::new(layout)?;
+    let audit = steps.run("money is conserved", wallets::drained(layout)).await?.1;
+    let money = wallets::compare(&simulators, &audit, &outside).await?;
     let report = healthy(&local).await?;
     term::say(summary::render(&report, &local.topology, &proven))?;
+    term::say(format_args!("\n{money}"))?;
+    wallets::reconcile(&simulators, layout, &outside, began_unix_ms).await?;
     if args.keep {
         up::addresses(&local)?;
     }
@@ -131,6 +145,7 @@ fn proofs(layout: &Layout) -> PathBuf {
 /// The rounds of every player, then one round that they all share.
 async fn rounds(
     local: &Local,
+    simulators: &[Simulator],
     args: &DemoArgs,
     steps: &Steps,
 ) -> Result<(Vec<Player>, Vec<Proven>)> {
@@ -140,6 +155,8 @@ async fn rounds(
         topology.jurisdictions.iter().take(PLAYERS_MAX).map(|policy| policy.code.clone()).collect();
     let registering = register(local, &outside, &jurisdictions);
     let operator = steps.run(format_args!("operator {OPERATOR}"), registering).await?.1;
+    let connecting = connect(local, simulators, &jurisdictions);
+    steps.run("their players' money in the wallets", connecting).await?;
     let folder = proofs(&local.layout);
     files::folder(&folder, files::MODE_FOLDER_PUBLIC)?;
 
@@ -170,19 +187,38 @@ async fn rounds(
     Ok((players, results))
 }
 
+/// Sets the operators' wallets; the drill's operator is there before the drill, so that it has one.
+async fn connect(
+    local: &Local,
+    simulators: &[Simulator],
+    jurisdictions: &[Jurisdiction],
+) -> Result<()> {
+    let writer = Writer::current(&local.layout).await?;
+    let new = new_operator(drill::OPERATOR, jurisdictions);
+    let _credential: NewCredential = writer.post("/internal/v1/operators", &new).await?;
+    for simulator in simulators {
+        simulator.connect(&writer, &local.layout).await?;
+    }
+    Ok(())
+}
+
+fn new_operator(id: &str, jurisdictions: &[Jurisdiction]) -> NewOperator {
+    NewOperator {
+        id: id.into(),
+        name: format!("The demo's {id}"),
+        jurisdictions: jurisdictions.iter().map(ToString::to_string).collect(),
+        games: games::ALL.iter().map(|game| game.code().to_owned()).collect(),
+        allowed_origins: vec!["https://play.example".into()],
+        launch_base_url: "https://play.example/launch".into(),
+    }
+}
+
 async fn register(
     local: &Local,
     outside: &Outside,
     jurisdictions: &[Jurisdiction],
 ) -> Result<(String, Operator)> {
-    let new = NewOperator {
-        id: OPERATOR.into(),
-        name: "Meridian Gaming".into(),
-        jurisdictions: jurisdictions.iter().map(ToString::to_string).collect(),
-        games: games::ALL.iter().map(|game| game.code().to_owned()).collect(),
-        allowed_origins: vec!["https://play.example".into()],
-        launch_base_url: "https://play.example/launch".into(),
-    };
+    let new = new_operator(OPERATOR, jurisdictions);
     let writer = Writer::current(&local.layout).await?;
     let credential: NewCredential = writer.post("/internal/v1/operators", &new).await?;
     let preferred = &local.topology.failover.preferred_region;

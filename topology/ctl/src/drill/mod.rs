@@ -30,6 +30,7 @@ use crate::term::{self, Steps};
 use crate::{files, status};
 use anyhow::{Context, Result, bail};
 use assemble::Drill;
+pub(crate) use calendar::utc;
 use conduct::{Act, Conductor};
 use domicile_core::games;
 use domicile_core::ids::{OperatorId, RegionId};
@@ -53,7 +54,7 @@ const REFUSED: u8 = 2;
 const CALLED_OFF: u8 = 3;
 
 /// The operator whose players play during a drill.
-const OPERATOR: &str = "drill";
+pub(crate) const OPERATOR: &str = "drill";
 
 /// The command.
 pub(crate) async fn run(layout: &Layout, args: &DrillArgs) -> Result<u8> {
