@@ -13,6 +13,7 @@ const SHIPPED: [&str; 15] = [
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
     include_str!("../experiments/region-frozen.toml"),
+    include_str!("../experiments/postgres-frozen.toml"),
     include_str!("../experiments/walsender-frozen.toml"),
     include_str!("../experiments/reader-dead.toml"),
     include_str!("../experiments/reader-frozen.toml"),

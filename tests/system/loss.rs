@@ -2,6 +2,7 @@
 //! that, with its stake, once the region is back, and its receipts are honoured: as it was revealed, once, and with the
 //! operator's wallet in agreement.
 
+use crate::path::covered_facts;
 use crate::wallets::{set_wallet, wallet};
 use domicile_tests::cluster::Cluster;
 use domicile_tests::eventually::eventually;
@@ -82,6 +83,7 @@ async fn lose(cluster: &Cluster, operator: &Operator, player: &Player) -> Held {
     let session = player.session().await;
     let kept = player.play(&session, "kept", 1).await;
     let shared = operator.open_round("hilo-dice", &["MT"]).await;
+    let covered = covered_facts(player, &text(&shared, "round")).await;
     kill(cluster, &["ledger-de/agent", "ledger-de/postgres", "writer-de/writer"]);
     cluster.cli(&["degrade", "--reason", "the other region is away", "--yes"]);
     let mut plays = BTreeMap::new();
@@ -89,7 +91,8 @@ async fn lose(cluster: &Cluster, operator: &Operator, player: &Player) -> Held {
         let answer = player.play(&session, &format!("lost-{number}"), 2 + number).await;
         plays.insert(text(&answer, "round"), answer);
     }
-    let body = Player::play_body(&shared, "low", STAKE_MICRO, 7);
+    let mut body = Player::play_body(&shared, "low", STAKE_MICRO, 7);
+    body["checkpoint_size"] = covered["checkpoint_size"].clone();
     let path = format!("/v1/rounds/{}/bets", text(&shared, "round"));
     let bet = player.post(&path, "shared", &body).await.expect("an answer");
     assert_eq!(bet.status, 201, "{}", bet.json());

@@ -13,4 +13,5 @@ mod path;
 mod refusals;
 mod standby;
 mod tls;
+mod tls_return;
 mod wallets;

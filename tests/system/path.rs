@@ -95,7 +95,7 @@ fn tampered_bundle_is_refused(cluster: &Cluster, bundle: &[u8]) {
 }
 
 /// The round's facts once its commitment is covered by a checkpoint that this player can name.
-async fn covered_facts(player: &Player, round: &str) -> Value {
+pub(crate) async fn covered_facts(player: &Player, round: &str) -> Value {
     let within = std::time::Duration::from_secs(20);
     domicile_tests::eventually::eventually("a covered commitment", within, || async {
         let facts = player.get(&format!("/v1/rounds/{round}")).await.expect("an answer").json();

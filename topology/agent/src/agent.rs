@@ -48,6 +48,7 @@ pub struct Agent {
     pub(crate) restarts: AtomicU64,
     /// Operations that have ended.
     pub(crate) operations: AtomicU64,
+    pub(crate) beaten: Mutex<Option<tokio::time::Instant>>,
     pub(crate) heard: Mutex<Heard>,
     pub(crate) outside: OnceLock<HttpClient>,
     pub(crate) observer: tokio::sync::Mutex<Observer>,
@@ -119,6 +120,7 @@ impl Agent {
             restarts: AtomicU64::new(0),
             operations: AtomicU64::new(0),
             heard: Mutex::default(),
+            beaten: Mutex::new(None),
             outside: OnceLock::new(),
             observer: tokio::sync::Mutex::default(),
             was_up: AtomicBool::new(false),

@@ -66,7 +66,8 @@ async fn status(State(agent): App) -> Response {
 }
 
 async fn alive(State(agent): App) -> Response {
-    Json(AliveAnswer { node: agent.config.node.clone() }).into_response()
+    let (node, quiet_ms) = (agent.config.node.clone(), agent.quiet_ms());
+    Json(AliveAnswer { node, quiet_ms }).into_response()
 }
 
 async fn orphans(State(agent): App) -> Response {

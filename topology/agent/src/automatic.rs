@@ -29,8 +29,8 @@ use crate::agent::Agent;
 use crate::comeback::Attempts;
 use crate::error::Error;
 use crate::judgement::{
-    Stay, SuspicionFacts, concludes, is_back, is_half_promoted, lacks_second_copy, observers,
-    suspects,
+    Sight, Stay, SuspicionFacts, concludes, is_back, is_half_promoted, lacks_second_copy,
+    observers, sight, suspects,
 };
 
 /// How often the agent judges.
@@ -126,10 +126,14 @@ impl Automatic {
         judge(agent.silence_ms())?;
         let third = observers(topology, &agent.config.region, &record.writer_region);
         let asked = third.into_iter().map(|url| self.ask(url, &record.writer_node));
-        let (reachable, words) =
-            tokio::join!(agent.agent_answers(&record.writer_node), join_all(asked));
+        let (sign, words) = tokio::join!(agent.sign_of_life(&record.writer_node), join_all(asked));
         // A look that could not be made is no sign of death.
-        concludes(reachable.unwrap_or(true), &words)?;
+        let own = match sign {
+            Err(_) => Sight::Alive,
+            Ok(None) => Sight::Gone,
+            Ok(Some(sign)) => sight(record, true, sign.quiet_ms),
+        };
+        concludes(record, own, &words)?;
         judge(agent.silence_ms())
     }
 

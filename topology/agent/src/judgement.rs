@@ -1,6 +1,7 @@
 //! When an agent acts by itself: a failover to its own node, and the second copy after one. Pure.
 //!
-//! Invariants: never while the stream lives; never on one observer's word; never unless the record lets this very joining
+//! Invariants: never while the stream lives; never on one observer's word; a primary whose agent answers is gone only by
+//! that agent's own word that its Postgres hangs; never unless the record lets this very joining
 //! take over without loss; an unknown counts against acting. A mistaken failover costs a pause, never a write, because
 //! the old primary can acknowledge nothing without this node – but a pause is a cost, so two regions must agree.
 //! Deliberately absent: how the plan looks, which is the planner's, and finding the facts.
@@ -18,6 +19,9 @@ use crate::decide::Disk;
 use crate::memory::Memory;
 use crate::witness::SILENCE_MS;
 
+/// A primary whose agent answers and whose Postgres has answered no beat for so long can acknowledge nothing,
+/// milliseconds: longer than a crashed one takes to come up again as a rule.
+const HANGS_MS: u64 = 3_000;
 /// Most agents asked for a second word.
 const MAX_OBSERVERS: usize = 8;
 
@@ -36,8 +40,8 @@ pub(crate) enum Stay {
     /// Something arrived lately.
     #[error("the stream is alive")]
     StreamAlive,
-    /// The primary's agent answers here.
-    #[error("the primary's agent answers")]
+    /// The primary's agent answers here, and does not say that its Postgres hangs.
+    #[error("the primary's agent answers, and its Postgres does not hang")]
     PrimaryAnswers,
     /// No agent in a third region answered.
     #[error("no second observer answers")]
@@ -86,16 +90,43 @@ pub(crate) fn suspects(facts: &SuspicionFacts<'_>) -> Result<(), Stay> {
     }
 }
 
-/// Do this node's and the others' words together make the primary dead? `None`: that observer did not answer.
-pub(crate) fn concludes(reachable: bool, words: &[Option<ObserveAnswer>]) -> Result<(), Stay> {
-    if reachable {
+/// What one look at the primary says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// It may be working.
+    Alive,
+    /// Nobody answers, or its own agent says that its Postgres can acknowledge nothing.
+    Gone,
+}
+
+/// Its agent's silence, or what it says of its own Postgres. A writer that is about to move goes quiet by intention.
+pub(crate) fn sight(record: &Record, agent_reachable: bool, quiet_ms: Option<u64>) -> Sight {
+    let hangs = quiet_ms.is_some_and(|quiet_ms| quiet_ms >= HANGS_MS);
+    if !agent_reachable || (hangs && record.writes == Writes::Open) {
+        Sight::Gone
+    } else {
+        Sight::Alive
+    }
+}
+
+/// Do this node's and the others' looks together make the primary dead? `None`: that observer did not answer.
+pub(crate) fn concludes(
+    record: &Record,
+    own: Sight,
+    words: &[Option<ObserveAnswer>],
+) -> Result<(), Stay> {
+    if own == Sight::Alive {
         return Err(Stay::PrimaryAnswers);
     }
     let mut heard = words.iter().flatten().peekable();
     if heard.peek().is_none() {
         return Err(Stay::NoSecondObserver);
     }
-    if heard.any(|word| word.agent_reachable || word.stream_alive == Some(true)) {
+    let sees = |word: &ObserveAnswer| {
+        sight(record, word.agent_reachable, word.quiet_ms) == Sight::Alive
+            || word.stream_alive == Some(true)
+    };
+    if heard.any(sees) {
         return Err(Stay::ObserverDisagrees);
     }
     Ok(())
@@ -219,8 +250,13 @@ mod tests {
 
     #[test]
     fn two_regions_must_agree() {
-        let word =
-            |agent_reachable, stream_alive| Some(ObserveAnswer { agent_reachable, stream_alive });
+        let record = promotable();
+        let concludes = |reachable, words: &[Option<ObserveAnswer>]| {
+            super::concludes(&record, sight(&record, reachable, None), words)
+        };
+        let word = |agent_reachable, stream_alive| {
+            Some(ObserveAnswer { agent_reachable, stream_alive, quiet_ms: None })
+        };
         let dead = word(false, Some(false));
         let agree: [&[Option<ObserveAnswer>]; 3] = [&[dead], &[word(false, None)], &[None, dead]];
         for words in agree {
@@ -232,6 +268,31 @@ mod tests {
         }
         for seen in [word(true, Some(false)), word(false, Some(true)), word(true, None)] {
             assert_eq!(concludes(false, &[dead, seen]), Err(Stay::ObserverDisagrees), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_primary_that_hangs_is_gone_by_its_own_agents_word() {
+        let record = promotable();
+        let closing = Record { writes: Writes::Closing, ..promotable() };
+        for (quiet_ms, expected) in [
+            (None, Sight::Alive),
+            (Some(0), Sight::Alive),
+            (Some(HANGS_MS - 1), Sight::Alive),
+            (Some(HANGS_MS), Sight::Gone),
+        ] {
+            assert_eq!(sight(&record, true, quiet_ms), expected, "{quiet_ms:?}");
+            assert_eq!(sight(&record, false, quiet_ms), Sight::Gone);
+            assert_eq!(sight(&closing, true, quiet_ms), Sight::Alive, "it stops by intention");
+        }
+        let word = |quiet_ms, stream_alive| {
+            Some(ObserveAnswer { agent_reachable: true, stream_alive, quiet_ms })
+        };
+        let hangs = word(Some(HANGS_MS), Some(false));
+        assert_eq!(concludes(&record, Sight::Gone, &[hangs]), Ok(()));
+        for sees in [word(Some(10), Some(false)), word(Some(HANGS_MS), Some(true))] {
+            let disagrees = Err(Stay::ObserverDisagrees);
+            assert_eq!(concludes(&record, Sight::Gone, &[hangs, sees]), disagrees, "{sees:?}");
         }
     }
 

@@ -158,9 +158,17 @@ impl Postmaster {
         self.stop_within(wait).await
     }
 
-    /// Stops the server: fast if it manages in this time, immediately if not. True if it ran.
+    /// Stops the server: fast if it manages in this time, immediately if not. True if it ran. One that is frozen cannot
+    /// hear it and is killed, with all its processes, so that it does not go on where it stood once it thaws; the next start
+    /// recovers as after a crash.
     pub(crate) async fn stop_within(&self, wait: Duration) -> Result<bool, Error> {
         let ran = self.presence() != Presence::Down;
+        if let Presence::Busy(living) | Presence::Up(living) = self.presence()
+            && living.stopped
+        {
+            tracing::warn!("postgres is frozen: killing it");
+            return self.killed().await.map(|()| ran);
+        }
         if wait > Duration::ZERO && self.signalled(Signal::INT, wait).await {
             return Ok(ran);
         }
@@ -168,6 +176,21 @@ impl Postmaster {
             return Ok(ran);
         }
         Err(timeout("stop postgres", IMMEDIATE_STOP_TIMEOUT))
+    }
+
+    async fn killed(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + IMMEDIATE_STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            let living = process::all_living(&self.data_dir, "postgres");
+            if living.is_empty() {
+                return Ok(());
+            }
+            for process in living {
+                process::signal(process, Signal::KILL);
+            }
+            sleep(POLL).await;
+        }
+        Err(timeout("kill postgres", IMMEDIATE_STOP_TIMEOUT))
     }
 
     /// Stops the server cleanly. What holds the stop up – a stopped process, or one of `senders`, which were told to end

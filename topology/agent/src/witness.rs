@@ -1,7 +1,8 @@
 //! `observe`: what can be seen of another ledger node from here – the second observer's word.
 //!
-//! Invariants: a short bounded time; an agent that answers is reachable whatever state its Postgres is in; a stream is
-//! alive only if something arrived lately by this machine's own clock. Deliberately absent: concluding anything.
+//! Invariants: a short bounded time; an agent that answers is reachable whatever state its Postgres is in, and says itself
+//! how long that has been quiet; a stream is alive only if something arrived lately by this machine's own clock.
+//! Deliberately absent: concluding anything.
 
 use std::sync::Arc;
 
@@ -31,13 +32,15 @@ const LIMITS: ClientLimits = ClientLimits {
 impl Agent {
     /// Says what can be seen of the node.
     pub async fn observe_node(&self, request: &ObserveRequest) -> Result<ObserveAnswer, Error> {
-        let (reachable, alive) =
-            tokio::join!(self.agent_answers(&request.node), self.stream_alive(&request.node));
-        Ok(ObserveAnswer { agent_reachable: reachable?, stream_alive: alive? })
+        let (sign, alive) =
+            tokio::join!(self.sign_of_life(&request.node), self.stream_alive(&request.node));
+        let (sign, stream_alive) = (sign?, alive?);
+        let quiet_ms = sign.as_ref().and_then(|sign| sign.quiet_ms);
+        Ok(ObserveAnswer { agent_reachable: sign.is_some(), stream_alive, quiet_ms })
     }
 
-    /// Whether the ledger node's agent gives a sign of life.
-    pub(crate) async fn agent_answers(&self, node: &NodeId) -> Result<bool, Error> {
+    /// What the ledger node's agent says, if it gives a sign of life.
+    pub(crate) async fn sign_of_life(&self, node: &NodeId) -> Result<Option<AliveAnswer>, Error> {
         let topology = self.control.topology();
         let topology = topology.ok_or(Error::ControlAway("no topology is known yet"))?;
         let ledger = topology.ledger(node);
@@ -45,7 +48,7 @@ impl Agent {
             .ok_or_else(|| Error::State(format!("the topology has no ledger node {node}")))?;
         let url = format!("{}{}", ledger.agent, paths::ALIVE);
         let answer = self.outside()?.get_json::<AliveAnswer>(&url).await;
-        Ok(answer.is_ok_and(|answer| &answer.node == node))
+        Ok(answer.ok().filter(|answer| &answer.node == node))
     }
 
     // `None` when this node does not stream from that one.

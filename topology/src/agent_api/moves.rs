@@ -257,6 +257,10 @@ pub struct OrphanRound {
 pub struct AliveAnswer {
     /// The node whose agent answers.
     pub node: NodeId,
+    /// How long its Postgres, which is to be primary, has written nothing to its log, milliseconds: a few beats when it
+    /// works, and ever longer when it is frozen, its disk hangs, or it does not come up. `None` when it is no primary.
+    #[serde(default)]
+    pub quiet_ms: Option<u64>,
 }
 
 /// `POST /v1/observe`: what this node can see of another one: the second observer's word.
@@ -274,6 +278,9 @@ pub struct ObserveAnswer {
     pub agent_reachable: bool,
     /// Rows from it arrive here; `None` when this node does not stream from it.
     pub stream_alive: Option<bool>,
+    /// What its agent says of its Postgres, as in [`AliveAnswer`].
+    #[serde(default)]
+    pub quiet_ms: Option<u64>,
 }
 
 /// `POST /v1/slots/drop`: drops a reader's slots on the primary.

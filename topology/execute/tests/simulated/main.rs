@@ -18,6 +18,9 @@ mod cluster;
 mod crashes;
 mod failures;
 mod faults;
+#[expect(dead_code, reason = "a replay needs neither the model's seeded faults nor its properties")]
+mod model;
 mod plane;
+mod replay;
 mod scenario;
 mod world;
