@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 15] = [
+const SHIPPED: [&str; 16] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
