@@ -146,7 +146,7 @@ impl Forwarder {
         target: &Target,
         claim: Option<&Jurisdiction>,
     ) -> Result<Forward, Refusal> {
-        self.decide_by(&self.routing.load(), target, claim)
+        self.decide_by(&self.routing.load(), target, claim, None)
     }
 
     fn decide_by(
@@ -154,11 +154,12 @@ impl Forwarder {
         routing: &Routing,
         target: &Target,
         claim: Option<&Jurisdiction>,
+        session: Option<usize>,
     ) -> Result<Forward, Refusal> {
         let now = Now {
             writer_region: routing.term.as_ref().map(|term| &term.region),
             ready: &|node| self.upstreams.is_ready(node),
-            spread: self.spread.fetch_add(1, Ordering::Relaxed),
+            spread: session.unwrap_or_else(|| self.spread.fetch_add(1, Ordering::Relaxed)),
         };
         routing.routes.decide(target, claim, now)
     }
@@ -234,7 +235,7 @@ impl Forwarder {
         outgoing: &mut Outgoing,
     ) -> Attempt {
         let routing = self.routing.load_full();
-        let forward = match self.decide_by(&routing, target, claim) {
+        let forward = match self.decide_by(&routing, target, claim, outgoing.session) {
             Ok(forward) => forward,
             Err(refusal) => return Attempt::Decided(Err(refused(&refusal))),
         };
@@ -243,7 +244,9 @@ impl Forwarder {
         };
         let mut not_executed = Err(Problem::new(Code::WriterUnavailable));
         for upstream in &forward.candidates {
-            match self.offer(upstream, outgoing, term).await {
+            let attempt = self.offer(upstream, outgoing, term).await;
+            attempt.count(upstream);
+            match attempt {
                 Attempt::NotExecuted(Err(_)) => {}
                 Attempt::NotExecuted(refusal) => not_executed = refusal,
                 decided => return decided,
@@ -344,6 +347,18 @@ enum Attempt {
     NotExecuted(Result<Response<Answer>, Problem>),
     /// Perhaps executed.
     Unknown,
+}
+
+impl Attempt {
+    fn count(&self, writer: &Upstream) {
+        let outcome = match self {
+            Self::Decided(Ok(_)) => "answered",
+            Self::NotExecuted(_) => "not-executed",
+            Self::Decided(Err(_)) | Self::Unknown => "unknown",
+        };
+        let labels = [("node", writer.node.to_string()), ("outcome", outcome.to_owned())];
+        metrics::counter!("domicile_router_writer_requests_total", &labels).increment(1);
+    }
 }
 
 /// Whether an answer says that it is of an epoch before this one.

@@ -26,6 +26,9 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// The body.
     pub payload: Payload,
+    /// Requests of one session carry the same number, and go to the same one of several writers while that is ready: they
+    /// take turns there in memory rather than at the ledger's rows.
+    pub session: Option<usize>,
 }
 
 /// A request's body.
@@ -113,7 +116,8 @@ mod tests {
             key.map(|key| (http::HeaderName::from_static(IDEMPOTENCY_KEY), key.parse().unwrap())),
         );
         let payload = Payload::Held(Bytes::from_static(body.as_bytes()));
-        Outgoing { method, uri: Uri::from_static("/v1/plays"), headers, payload }
+        let uri = Uri::from_static("/v1/plays");
+        Outgoing { method, uri, headers, payload, session: None }
     }
 
     #[test]

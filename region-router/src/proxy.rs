@@ -14,7 +14,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use domicile_core::{claims::Validated, error::Code, ids::Jurisdiction};
+use domicile_core::{
+    claims::Validated,
+    error::Code,
+    ids::{Jurisdiction, SessionId},
+};
 use domicile_service::{
     body::{self, BodyLimits},
     clock::Clock,
@@ -160,7 +164,7 @@ impl Inner {
         body: Incoming,
     ) -> Result<Response<Answer>, Problem> {
         let Admitted { client, target, token, forward, place } = admitted;
-        let mut outgoing = outgoing(head, client, token.is_some())?;
+        let mut outgoing = outgoing(head, client, token.as_deref())?;
         let answer = match forward.role {
             Role::Reader if body.is_end_stream() => {
                 self.forwarder.read(&forward, &outgoing).await?
@@ -240,12 +244,24 @@ impl Inner {
 }
 
 /// What is sent on, so far without a body.
-fn outgoing(mut head: Parts, client: IpAddr, keep_token: bool) -> Result<Outgoing, Problem> {
-    headers::for_upstream(&mut head.headers, client, keep_token);
+fn outgoing(
+    mut head: Parts,
+    client: IpAddr,
+    token: Option<&Validated>,
+) -> Result<Outgoing, Problem> {
+    headers::for_upstream(&mut head.headers, client, token.is_some());
     // Scheme and authority are the caller's way here, not the upstream's name.
     let target = head.uri.into_parts().path_and_query.ok_or(Code::MalformedRequest)?;
     let (method, uri, headers) = (head.method, Uri::from(target), head.headers);
-    Ok(Outgoing { method, uri, headers, payload: Payload::Held(Bytes::new()) })
+    let session =
+        token.and_then(|token| token.player().ok()).map(|player| number_of(player.session));
+    Ok(Outgoing { method, uri, headers, payload: Payload::Held(Bytes::new()), session })
+}
+
+/// The same at every router: the random end of the session's id.
+fn number_of(session: SessionId) -> usize {
+    let (_, random) = session.0.as_u64_pair();
+    usize::try_from(random & u64::from(u32::MAX)).unwrap_or(0)
 }
 
 /// One bucket per IPv4 address or IPv6 network: a caller commands all of a /64.

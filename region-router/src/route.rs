@@ -179,7 +179,7 @@ pub struct Now<'a> {
     pub writer_region: Option<&'a RegionId>,
     /// Whether the node's last probe was good.
     pub ready: &'a dyn Fn(&NodeId) -> bool,
-    /// Any number: spreads requests over readers of equal preference.
+    /// Any number: spreads requests over upstreams of equal preference.
     pub spread: usize,
 }
 
@@ -276,13 +276,17 @@ impl Routes {
         }
     }
 
-    /// The writers of the record's region, the ready ones first. One that is not ready is still
+    /// The writers of the record's region, the ready ones first and in turn. One that is not ready is still
     /// asked last: it refuses by itself, and its probe may only be late.
     fn writer(&self, now: Now<'_>) -> Result<Forward, Refusal> {
         let region = now.writer_region.ok_or(Code::WriterUnavailable)?;
         let writers = self.writers.get(region).ok_or(Code::WriterUnavailable)?;
         let (mut candidates, late): (Vec<_>, Vec<_>) =
             writers.iter().cloned().partition(|writer| (now.ready)(&writer.node));
+        if !candidates.is_empty() {
+            let first = now.spread % candidates.len();
+            candidates.rotate_left(first);
+        }
         candidates.extend(late);
         Ok(Forward { role: Role::Writer, candidates })
     }

@@ -34,8 +34,13 @@ pub struct Document {
     pub text: String,
 }
 
-/// Writes a document for `places`; `cluster` must be a slug.
+/// Writes a document for `places`, with one writer in each ledger region; `cluster` must be a slug.
 pub fn document(cluster: &str, places: &[Place]) -> Document {
+    document_with(cluster, places, 1)
+}
+
+/// The same with so many writers in each ledger region, four at most.
+pub fn document_with(cluster: &str, places: &[Place], writers: u16) -> Document {
     let block = u16::try_from(places.len()).unwrap_or(u16::MAX).saturating_mul(PORTS_PER_REGION);
     let base = free_ports(block);
     let mut text = format!(
@@ -44,7 +49,11 @@ pub fn document(cluster: &str, places: &[Place]) -> Document {
         region(places.first().expect("a topology has a region"))
     );
     for (place, offset) in places.iter().zip((0..).step_by(usize::from(PORTS_PER_REGION))) {
-        write_region(&mut text, place, base + u16::try_from(offset).expect("few regions"));
+        let first = base + u16::try_from(offset).expect("few regions");
+        write_region(&mut text, place, first);
+        if place.ledger {
+            (0..writers).for_each(|number| write_writer(&mut text, place, first, number));
+        }
     }
     let ledger_regions: Vec<String> =
         places.iter().filter(|place| place.ledger).map(region).collect();
@@ -98,16 +107,23 @@ fn write_region(text: &mut String, place: &Place, base: u16) {
         let _written = write!(
             text,
             "\n[[ledger]]\nnode = \"ledger-{name}\"\nregion = \"{id}\"\n\
-             postgres = \"127.0.0.1:{}\"\nagent = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n\
-             \n[[writer]]\nnode = \"writer-{name}\"\nregion = \"{id}\"\n\
-             endpoint = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n",
+             postgres = \"127.0.0.1:{}\"\nagent = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n",
             port(10),
             port(11),
             port(12),
-            port(13),
-            port(14),
         );
     }
+}
+
+fn write_writer(text: &mut String, place: &Place, base: u16, number: u16) {
+    let (name, id) = (place.code.to_lowercase(), region(place));
+    let suffix = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+    let (endpoint, admin) = (base + 13 + 2 * number, base + 14 + 2 * number);
+    let _written = write!(
+        text,
+        "\n[[writer]]\nnode = \"writer-{name}{suffix}\"\nregion = \"{id}\"\n\
+         endpoint = \"https://127.0.0.1:{endpoint}\"\nadmin = \"127.0.0.1:{admin}\"\n"
+    );
 }
 
 /// A block of ports that nothing listens on. Test processes start far apart in the range by their pid.

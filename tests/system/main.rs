@@ -15,3 +15,4 @@ mod standby;
 mod tls;
 mod tls_return;
 mod wallets;
+mod writers;

@@ -11,6 +11,8 @@ pub const MAX_REGIONS: usize = 32;
 pub const MAX_JURISDICTIONS: usize = 64;
 /// Most nodes of all kinds together.
 pub const MAX_NODES: usize = 128;
+/// Most writers of one region: their pools share the connections of one Postgres.
+pub const MAX_WRITERS_PER_REGION: usize = 4;
 /// Most control-plane members; more only slow its consensus down.
 pub const MAX_ETCD_MEMBERS: usize = 7;
 /// Most session verification keys, rotated ones included.

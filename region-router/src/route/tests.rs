@@ -242,6 +242,24 @@ fn writes_follow_the_record_and_the_residency_law() {
 }
 
 #[test]
+fn writes_are_spread_over_the_ready_writers_of_the_region() {
+    let mut topology = example();
+    let second = WriterNode { node: node("writer-mt-1b"), ..topology.writers[0].clone() };
+    topology.writers.push(WriterNode { endpoint: url(7500), ..second });
+    let order = |ask: Ask<'_>| {
+        let forward = ask.decide(&topology, &Target::Operator, None).unwrap();
+        forward.candidates.iter().map(|writer| writer.node.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(order(ALL_UP), ["writer-mt-1", "writer-mt-1b"]);
+    assert_eq!(order(Ask { spread: 1, ..ALL_UP }), ["writer-mt-1b", "writer-mt-1"]);
+    assert_eq!(order(Ask { spread: 2, ..ALL_UP }), order(ALL_UP), "the same one for a session");
+    for spread in [0, 1] {
+        let ask = Ask { spread, down: &["writer-mt-1"], ..ALL_UP };
+        assert_eq!(order(ask), ["writer-mt-1b", "writer-mt-1"], "the late one is asked last");
+    }
+}
+
+#[test]
 fn a_misdirected_caller_is_told_where_to_go() {
     let abroad = Ask { at: 3, ..ALL_UP };
     for target in [Target::PlayerRead, Target::PlayerWrite] {

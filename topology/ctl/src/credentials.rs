@@ -10,15 +10,16 @@ use crate::pki::{Authority, Issue, Subject};
 use crate::term;
 use crate::up::Cluster;
 use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
 use domicile_core::claims::Claims;
 use domicile_core::games;
 use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, OperatorId, PlayerRef};
-use domicile_execute::chain;
+use domicile_execute::{LOOK_TIMEOUT_MS, chain};
 use domicile_service::client::HttpClient;
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_service::config;
 use domicile_service::token::TokenSigner;
-use domicile_topology::address::ServiceUrl;
+use domicile_topology::address::{Address, ServiceUrl};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -126,20 +127,20 @@ fn wanted(args: OperatorCreateArgs) -> NewOperator {
     }
 }
 
-/// The writer that the control record names, called as `ctl`.
+/// A writer of the region that the control record names, called as `ctl`.
 pub(crate) struct Writer {
     client: HttpClient,
     endpoint: ServiceUrl,
 }
 
 impl Writer {
-    /// The current one.
+    /// The first one that is ready; when none is, the first one, which says why.
     pub(crate) async fn current(layout: &Layout) -> Result<Self> {
         let mut all = Self::all_current(layout).await?;
         Ok(all.swap_remove(0).1)
     }
 
-    /// All of the current region, with their names; at least one.
+    /// All of the current region, with their names, the ready ones first; at least one.
     pub(crate) async fn all_current(layout: &Layout) -> Result<Vec<(NodeId, Self)>> {
         let topology = layout.topology()?;
         let record = Cluster::connect(&topology, layout)?
@@ -147,17 +148,17 @@ impl Writer {
             .await?
             .context("the cluster has no writer yet")?;
         let client = Agents::new(layout)?.client().within_ms(WRITER_TIMEOUT_MS);
-        let here = topology.writers.iter().filter(|writer| writer.region == record.writer_region);
-        let all: Vec<_> = here
-            .map(|writer| {
-                let (client, endpoint) = (client.clone(), writer.endpoint.clone());
-                (writer.node.clone(), Self { client, endpoint })
-            })
-            .collect();
+        let mut all = Vec::new();
+        for writer in topology.writers_in(&record.writer_region) {
+            let is_late = !is_ready(&client, &writer.admin).await;
+            let (client, endpoint) = (client.clone(), writer.endpoint.clone());
+            all.push((is_late, (writer.node.clone(), Self { client, endpoint })));
+        }
         if all.is_empty() {
             bail!("region {} has no writer", record.writer_region);
         }
-        Ok(all)
+        all.sort_by_key(|(is_late, _)| *is_late);
+        Ok(all.into_iter().map(|(_, writer)| writer).collect())
     }
 
     /// Reads something.
@@ -175,6 +176,13 @@ impl Writer {
         let url = format!("{}{path}", self.endpoint);
         self.client.post_json(&url, body).await.map_err(|error| anyhow!(chain(&error)))
     }
+}
+
+async fn is_ready(client: &HttpClient, admin: &Address) -> bool {
+    let request = http::Request::get(format!("http://{admin}/readyz")).body(Bytes::new());
+    let Ok(request) = request else { return false };
+    let answer = client.within_ms(LOOK_TIMEOUT_MS).send(request).await;
+    answer.is_ok_and(|answer| answer.status().is_success())
 }
 
 /// `domicile token`.

@@ -3,6 +3,7 @@
 use super::names::nodes;
 use crate::check::{Places, Report};
 use crate::document::{Durability, FailoverMode, Topology};
+use crate::limits;
 use domicile_core::ids::RegionId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,14 +54,19 @@ fn two_regions(topology: &Topology, places: &Places, report: &mut Report) {
 
 fn writers_beside_ledgers(topology: &Topology, places: &Places, report: &mut Report) {
     let with_ledger = ledger_regions(topology);
-    let mut seen = BTreeSet::new();
+    let mut seen: BTreeMap<&RegionId, usize> = BTreeMap::new();
     for (index, writer) in topology.writers.iter().enumerate() {
-        // Sequencers and in-memory session locks assume that nobody else writes in their epoch.
-        if !seen.insert(&writer.region) {
+        let count = seen.entry(&writer.region).or_default();
+        *count += 1;
+        if *count == limits::MAX_WRITERS_PER_REGION + 1 {
             report.error(
                 places.line("writer", index, "region"),
-                format!("region `{}` has a second writer, `{}`", writer.region, writer.node),
-                "Keep one [[writer]] per region.",
+                format!(
+                    "region `{}` has more than {} writers",
+                    writer.region,
+                    count.saturating_sub(1)
+                ),
+                "Every one keeps a pool of connections to the same Postgres: take some away.",
             );
         }
         if !with_ledger.contains(&writer.region) {

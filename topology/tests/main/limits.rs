@@ -28,7 +28,7 @@ fn every_kind_of_entry_has_a_limit() {
     let regions =
         with_more(MAX_REGIONS - 2, |n| format!("[[region]]\nid = \"x-{n}\"\ncountry = \"MT\""));
     assert_limit(&regions, "33 [[region]] entries exceed the limit");
-    let routers = with_more(MAX_NODES - 12, |n| {
+    let routers = with_more(MAX_NODES - 14, |n| {
         format!(
             "[[router]]\nnode = \"r-{n}\"\nregion = \"mt-1\"\nendpoint = \"https://10.0.0.{n}:1\"\nadmin = \"10.0.1.{n}:1\""
         )

@@ -2,6 +2,7 @@
 
 use crate::diagnostics::{Case, run};
 use crate::document::{LOCAL, with_keys};
+use domicile_topology::{Severity, Topology};
 
 #[test]
 fn names_are_unique() {
@@ -158,18 +159,34 @@ fn writers_and_ledgers() {
                         "node = \"writer-de\"\nregion = \"de-1\"",
                         "writer `writer-de` has no ledger node in region `de-1`",
                     ),
+                    (
+                        "node = \"writer-de-2\"\nregion = \"de-1\"",
+                        "writer `writer-de-2` has no ledger node in region `de-1`",
+                    ),
                 ],
                 warnings: &[],
             },
             Case {
-                edits: &[(
-                    "node = \"writer-de\"\nregion = \"de-1\"",
-                    "node = \"writer-de\"\nregion = \"gb-1\"",
-                )],
-                errors: &[(
-                    "node = \"writer-de\"\nregion = \"gb-1\"",
-                    "writer `writer-de` has no ledger node in region `gb-1`",
-                )],
+                edits: &[
+                    (
+                        "node = \"writer-de\"\nregion = \"de-1\"",
+                        "node = \"writer-de\"\nregion = \"gb-1\"",
+                    ),
+                    (
+                        "node = \"writer-de-2\"\nregion = \"de-1\"",
+                        "node = \"writer-de-2\"\nregion = \"gb-1\"",
+                    ),
+                ],
+                errors: &[
+                    (
+                        "node = \"writer-de\"\nregion = \"gb-1\"",
+                        "writer `writer-de` has no ledger node in region `gb-1`",
+                    ),
+                    (
+                        "node = \"writer-de-2\"\nregion = \"gb-1\"",
+                        "writer `writer-de-2` has no ledger node in region `gb-1`",
+                    ),
+                ],
                 warnings: &[(
                     "node = \"ledger-de\"\nregion = \"de-1\"",
                     "nobody could write in region `de-1` after a promotion",
@@ -180,28 +197,25 @@ fn writers_and_ledgers() {
 }
 
 #[test]
-fn one_writer_per_region() {
-    run(
-        LOCAL,
-        &[Case {
-            edits: &[
-                ("mode = \"two\"", "mode = \"one\""),
-                (
-                    "node = \"ledger-de\"\nregion = \"de-1\"",
-                    "node = \"ledger-de\"\nregion = \"mt-1\"",
-                ),
-                (
-                    "node = \"writer-de\"\nregion = \"de-1\"",
-                    "node = \"writer-de\"\nregion = \"mt-1\"",
-                ),
-            ],
-            errors: &[(
-                "node = \"writer-de\"\nregion = \"mt-1\"",
-                "region `mt-1` has a second writer, `writer-de`",
-            )],
-            warnings: &[],
-        }],
-    );
+fn a_region_has_a_few_writers() {
+    let entry = |n: u16| {
+        format!(
+            "[[writer]]\nnode = \"writer-mt-{n}\"\nregion = \"mt-1\"\n\
+             endpoint = \"https://127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\n\n",
+            9_000 + n,
+            9_100 + n
+        )
+    };
+    let before = "# One reader per jurisdiction";
+    let errors = |last: u16| {
+        let more: String = (3..=last).map(entry).collect();
+        let text = LOCAL.replace(before, &format!("{more}{before}"));
+        let found = Topology::check(&text).diagnostics.into_iter();
+        found.filter(|found| found.severity == Severity::Error).map(|found| found.message).collect()
+    };
+    let (four, five): (Vec<String>, Vec<String>) = (errors(4), errors(5));
+    assert_eq!(four, Vec::<String>::new());
+    assert_eq!(five, ["region `mt-1` has more than 4 writers"]);
 }
 
 #[test]

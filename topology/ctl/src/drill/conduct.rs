@@ -297,12 +297,17 @@ impl Conductor<'_> {
         }
     }
 
-    /// What the writer says that it proved before it signed.
+    /// What the first writer that answers says was proved before the logs were signed.
     async fn log_gate(&self, record: Option<&Record>) -> Option<Value> {
         let region = &record?.writer_region;
-        let writer = self.mover.topology().writers_in(region).into_iter().next()?;
-        let url = format!("{}/internal/v1/log-gate", writer.endpoint);
-        self.agents.client().within_ms(LOOK_TIMEOUT_MS).get_json(&url).await.ok()
+        let client = self.agents.client().within_ms(LOOK_TIMEOUT_MS);
+        for writer in self.mover.topology().writers_in(region) {
+            let url = format!("{}/internal/v1/log-gate", writer.endpoint);
+            if let Ok(said) = client.get_json(&url).await {
+                return Some(said);
+            }
+        }
+        None
     }
 }
 

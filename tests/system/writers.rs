@@ -1,0 +1,144 @@
+//! Two writer processes in each ledger region: one dies under load and nobody notices more than a pause; then the writer
+//! moves, and both processes of the other region serve.
+
+use domicile_chaos::experiment::{Experiment, Stage, Step};
+use domicile_chaos::fault::Fault;
+use domicile_chaos::load::Traffic;
+use domicile_chaos::report::Word;
+use domicile_chaos::run;
+use domicile_chaos::system::{Programs, System};
+use domicile_oracles::{Limits, Oracle};
+use domicile_tests::cluster::{self, Cluster};
+use domicile_tests::eventually::eventually;
+use domicile_tests::operator::Operator;
+use domicile_tests::player::Player;
+use domicile_tests::topology::{THREE_REGIONS, document_with};
+use http::StatusCode;
+use std::time::{Duration, Instant};
+
+/// Operations that must be acknowledged before and after each fault.
+const OPERATIONS: u64 = 40;
+/// How long they, and the way back to a whole system, may take, in milliseconds.
+const WITHIN_MS: u64 = 60_000;
+/// How long another process may take to have checkpoints signed again.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_writes_on_when_one_of_its_writers_dies() {
+    let places = THREE_REGIONS.get(..2).expect("two regions");
+    let cluster = Cluster::start_document("writers", &document_with("writers", places, 2).text);
+    let operator = cluster.operator("first", &["MT"], "MT").await;
+    plays_and_is_proven(&cluster, &operator, "before").await.expect("a proven play");
+
+    let writes_logs = sequencing(&cluster).await;
+    cluster.kill(&format!("{writes_logs}/writer"));
+    let begun = Instant::now();
+    eventually("a new session is covered and its play proven", TAKEN_OVER_WITHIN, || {
+        plays_and_is_proven(&cluster, &operator, "after")
+    })
+    .await;
+    eprintln!("the logs of {writes_logs} were taken over within {:?}", begun.elapsed());
+    let successor = sequencing(&cluster).await;
+    assert_ne!(successor, writes_logs);
+    cluster.start_unit(&format!("{writes_logs}/writer"));
+    all_ready(&cluster).await;
+
+    let programs =
+        Programs { domicile: cluster::binary("domicile"), postgres_bin: cluster::postgres_bin() };
+    let system = System::open(programs, cluster.state()).expect("the system");
+    let killed = kill(&format!("{successor}/writer"));
+    judged(&cluster, &system, &killed).await;
+    let moved = Experiment::find("switchover").expect("an experiment");
+    judged(&cluster, &system, &moved).await;
+    all_ready(&cluster).await;
+    assert!(sequencing(&cluster).await.starts_with("writer-de"));
+}
+
+/// Killed under load; the load goes on before anything is mended.
+fn kill(unit: &str) -> Experiment {
+    let more = Step::Acknowledged { more: OPERATIONS, within_ms: WITHIN_MS };
+    let steps = vec![
+        Step::Inject { fault: Fault::KillUnit { unit: unit.to_owned() } },
+        more.clone(),
+        Step::Heal,
+        more,
+        Step::Redundant { within_ms: WITHIN_MS },
+    ];
+    Experiment {
+        name: "one-of-two-writers".to_owned(),
+        title: format!("{unit} is killed, the other writer goes on"),
+        stage: Stage::Manual,
+        suites: Vec::new(),
+        traffic: Traffic::default(),
+        warm_up: OPERATIONS,
+        repeat: 1,
+        steps,
+        oracles: Oracle::ALL.to_vec(),
+        limits: Limits::default(),
+    }
+}
+
+async fn judged(cluster: &Cluster, system: &System, experiment: &Experiment) {
+    let name = &experiment.name;
+    let folder = cluster.state().join("chaos").join(name);
+    let report = run::run(system, experiment, 1, name, &folder).await.expect("a run");
+    let (word, reason) = report.result();
+    assert_eq!(word, Word::Passed, "{name}: {reason}\n{report:#?}");
+}
+
+/// One session from its opening to the proof of a play.
+async fn plays_and_is_proven(
+    cluster: &Cluster,
+    operator: &Operator,
+    key: &str,
+) -> Result<(), String> {
+    let body = serde_json::json!({ "player": key, "game": "hilo-dice", "currency": "EUR",
+        "jurisdiction": "MT", "request_id": key });
+    let body = body.to_string();
+    let opened = operator.send(http::Method::POST, "/operator/v1/sessions", body.as_bytes()).await;
+    let opened = opened.map_err(|error| error.to_string())?;
+    let opened: serde_json::Value =
+        serde_json::from_slice(opened.body()).map_err(|error| error.to_string())?;
+    if opened["token"].is_null() {
+        return Err(opened.to_string());
+    }
+    let player = Player::new(cluster.outside(), cluster.router("MT"), &opened);
+    let session = player.get("/v1/session").await.map_err(|error| error.to_string())?;
+    if session.status != StatusCode::OK {
+        return Err(session.json().to_string());
+    }
+    let body = Player::play_body(&session.json(), "high", 1_000_000, 1);
+    let play = player.post("/v1/plays", key, &body).await.map_err(|error| error.to_string())?;
+    let play = play.json();
+    let round = play["round"].as_str().ok_or_else(|| play.to_string())?;
+    let proof = player.proof(round).await;
+    if proof.status == StatusCode::OK { Ok(()) } else { Err(proof.json().to_string()) }
+}
+
+/// The one process that writes the logs.
+async fn sequencing(cluster: &Cluster) -> String {
+    eventually("one process writes the logs", TAKEN_OVER_WITHIN, || async {
+        let mut found = Vec::new();
+        for writer in &cluster.topology().writers {
+            let url = format!("http://{}/metrics", writer.admin);
+            let request = http::Request::get(url).body(bytes::Bytes::new()).expect("a request");
+            let Ok(answer) = cluster.outside().send(request).await else { continue };
+            if String::from_utf8_lossy(answer.body()).contains("\ndomicile_log_sequencing 1") {
+                found.push(writer.node.to_string());
+            }
+        }
+        match found.as_slice() {
+            [one] => Ok(one.clone()),
+            _ => Err(format!("{found:?}")),
+        }
+    })
+    .await
+}
+
+async fn all_ready(cluster: &Cluster) {
+    eventually("everything is ready", Duration::from_mins(1), || async {
+        let status = cluster.status();
+        if status["healthy"] == true { Ok(()) } else { Err(status["problems"].to_string()) }
+    })
+    .await;
+}
