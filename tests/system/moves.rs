@@ -60,6 +60,20 @@ fn refusals_say_what_would_mend_them(cluster: &Cluster) {
     let missing = &refused["refused"]["missing"][0];
     assert_eq!(missing["code"], "already-there");
     assert!(!missing["remedy"].as_str().expect("a remedy").is_empty());
+    // Two members of the control plane: none can be lost.
+    for (kind, why) in [("failover", "no majority"), ("switchover", "break a region")] {
+        let drill = cluster.try_cli(&[
+            "drill",
+            kind,
+            "--mode",
+            "live",
+            "--yes",
+            "--etcd-leader",
+            "elsewhere",
+        ]);
+        let said = String::from_utf8_lossy(&drill.stderr).into_owned();
+        assert!(drill.status.code() == Some(1) && said.contains(why), "{said}");
+    }
     let unasked = cluster.try_cli(&["switchover", "--to", "de-1"]);
     assert_eq!(unasked.status.code(), Some(1), "nobody can be asked, and nobody has agreed");
 }

@@ -214,9 +214,6 @@ impl Conductor<'_> {
         if self.etcd_leader == EtcdLeader::AsIs {
             return Ok(self.members.leader().await.ok());
         }
-        if !self.members.can_lose(region) {
-            bail!("without its member in {region} the control plane has no majority");
-        }
         let leader = self.members.place(self.etcd_leader, region).await?;
         let ControlLeader { node, region } = &leader;
         self.timeline.note(format!("the control plane's leader is {node} in {region}"));

@@ -37,6 +37,12 @@ struct Seen {
     leader: NodeId,
 }
 
+/// Whether the control plane survives the loss of a region.
+pub(super) fn can_lose(topology: &Topology, region: &RegionId) -> bool {
+    let others = topology.etcd.iter().filter(|member| member.region != *region).count();
+    others * 2 > topology.etcd.len()
+}
+
 impl Members {
     /// Clients that connect when they are first used.
     pub(super) fn connect(topology: &Topology, layout: &Layout) -> Result<Self> {
@@ -53,12 +59,6 @@ impl Members {
             all.push(Member { node: member.node.clone(), region: member.region.clone(), client });
         }
         Ok(Self { all })
-    }
-
-    /// Whether the control plane survives the loss of a region.
-    pub(super) fn can_lose(&self, region: &RegionId) -> bool {
-        let others = self.all.iter().filter(|member| member.region != *region).count();
-        others * 2 > self.all.len()
     }
 
     /// Who leads, as a majority says now.
@@ -134,5 +134,20 @@ impl Members {
             }
             None => bail!("{node} is not in the topology"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_can_be_lost_if_the_others_are_a_majority() {
+        let text = include_str!("../../../examples/local.toml");
+        let mut topology = Topology::parse(text).unwrap();
+        let home = topology.failover.preferred_region.clone();
+        assert!(can_lose(&topology, &home));
+        topology.etcd.truncate(2);
+        assert!(!can_lose(&topology, &home));
     }
 }

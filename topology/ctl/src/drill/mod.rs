@@ -127,6 +127,9 @@ fn acts(facts: &Facts, args: &DrillArgs) -> Result<Vec<Act>> {
     }
     let preferred = &facts.topology.failover.preferred_region;
     let here = &facts.record.writer_region;
+    if args.etcd_leader != EtcdLeader::AsIs && !leader::can_lose(&facts.topology, here) {
+        bail!("without its member in {here} the control plane has no majority");
+    }
     let to = match &args.to {
         Some(to) => to.clone(),
         None => {
