@@ -27,6 +27,7 @@ mod report;
 mod rounds;
 mod scene;
 mod tokens;
+mod wallets;
 mod wire;
 
 use futures_util::FutureExt;
@@ -41,6 +42,9 @@ const SCENE_WITHIN: Duration = Duration::from_mins(2);
 const WRITER_WITHIN: Duration = Duration::from_mins(4);
 /// How long each section of proofs may take.
 const PROOFS_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long the section of wallets may take.
+const WALLETS_WITHIN: Duration = Duration::from_mins(4);
 
 #[tokio::main]
 async fn main() {
@@ -62,6 +66,10 @@ async fn main() {
     if chosen("router") {
         let router = proofs::through_the_router(&scene, &mut report);
         missing.push(section("router", PROOFS_WITHIN, router).await);
+    }
+    if chosen("wallets") {
+        let wallets = wallets::measure(&scene, &mut report);
+        missing.push(section("wallets", WALLETS_WITHIN, wallets).await);
     }
     drop(scene);
     for reason in missing.iter().flatten() {

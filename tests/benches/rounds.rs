@@ -174,7 +174,7 @@ async fn catch_up(scene: &Scene, ledger: &Client, report: &mut Report) {
 }
 
 /// A player that plays without pause on one session.
-struct PlayCaller {
+pub(crate) struct PlayCaller {
     target: Target,
     token: String,
     session: Value,
@@ -184,7 +184,7 @@ struct PlayCaller {
 }
 
 impl PlayCaller {
-    fn new(target: &Target, seat: &Seat) -> Self {
+    pub(crate) fn new(target: &Target, seat: &Seat) -> Self {
         let token = seat.token.clone();
         let ids = IdSource::new(Arc::new(SystemClock));
         let (target, session) = (target.clone(), Value::Null);

@@ -127,7 +127,8 @@ async fn seats(cluster: &Cluster) -> Vec<Seat> {
     opened.iter().map(seat).collect()
 }
 
-fn seat(opened: &Value) -> Seat {
+/// The seat of a session that was opened.
+pub(crate) fn seat(opened: &Value) -> Seat {
     let token = opened["token"].as_str().expect("a token").to_owned();
     let payload = token.split('.').nth(1).expect("a payload");
     let claims = URL_SAFE_NO_PAD.decode(payload).expect("base64url");

@@ -18,6 +18,7 @@ pub mod database;
 pub mod eventually;
 pub mod operator;
 pub mod player;
+pub mod purse;
 pub mod raw;
 pub mod stream;
 pub mod topology;

@@ -7,6 +7,7 @@ mod crash_points;
 mod demo;
 mod faults;
 mod floor;
+mod incidents;
 mod loss;
 mod moves;
 mod path;

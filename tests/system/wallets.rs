@@ -2,13 +2,14 @@
 //! loses answers, the writer is killed, the writer moves. Afterwards the wallet and the ledger say the same of every player,
 //! to the micro-unit, and the operator's settlement file matches.
 
-use domicile_tests::cluster::{self, Cluster};
+use domicile_tests::cluster::Cluster;
 use domicile_tests::database;
 use domicile_tests::eventually::eventually;
 use domicile_tests::player::Player;
+use domicile_tests::purse;
 use domicile_tests::topology::{Place, THREE_REGIONS};
 use domicile_tests::wallet::fault::Storm;
-use domicile_tests::wallet::{KEY_ID, Wallet};
+use domicile_tests::wallet::{Trust, Wallet};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -76,60 +77,31 @@ async fn stakes_and_wins_agree_after_a_storm_a_kill_and_a_move() {
     drained(&cluster).await;
     conserved(&cluster, &wallet, &told).await;
     reconciles(&cluster, &wallet).await;
+    let said = cluster.cli(&["conservation"]);
+    assert!(said.ends_with("CONSERVED\n") && !said.contains("NOT CONSERVED"), "{said}");
 }
 
+pub(crate) const OPTIONS: [&str; 10] = [
+    "--timeout-ms",
+    "700",
+    "--retry-first-ms",
+    "50",
+    "--retry-longest-ms",
+    "1000",
+    "--breaker-failures",
+    "20",
+    "--breaker-pause-ms",
+    "500",
+];
+
+/// A wallet that shares a secret with the ledger.
 pub(crate) async fn wallet(cluster: &Cluster) -> Wallet {
-    let folder = cluster.state().join("wallet");
-    let (authority, out) =
-        (cluster.state().join("operator/authority"), folder.display().to_string());
-    let (name, authority) =
-        (cluster.topology().cluster.to_string(), authority.display().to_string());
-    cluster.cli(&[
-        "pki",
-        "issue",
-        "--cluster",
-        &name,
-        "--authority",
-        &authority,
-        "--role",
-        "test",
-        "--node",
-        "wallet",
-        "--host",
-        "127.0.0.1",
-        "--out",
-        &out,
-    ]);
-    Wallet::start(&cluster::certificate(&folder), &folder.join("journal"), SECRET).await
+    purse::start(cluster, "wallet", Trust::Hmac(SECRET.to_vec())).await
 }
 
+/// Makes it the wallet of `acme`.
 pub(crate) fn set_wallet(cluster: &Cluster, wallet: &Wallet) {
-    let key = cluster.state().join("wallet/secret");
-    std::fs::write(&key, SECRET).expect("write the secret");
-    let key = key.display().to_string();
-    cluster.cli(&[
-        "wallet",
-        "set",
-        "acme",
-        "--url",
-        &wallet.url,
-        "--key-id",
-        KEY_ID,
-        "--key-file",
-        &key,
-        "--duplicate",
-        "conflict",
-        "--timeout-ms",
-        "700",
-        "--retry-first-ms",
-        "50",
-        "--retry-longest-ms",
-        "1000",
-        "--breaker-failures",
-        "20",
-        "--breaker-pause-ms",
-        "500",
-    ]);
+    purse::set(cluster, "acme", wallet, SECRET, &OPTIONS);
 }
 
 /// Plays until there is enough; each play is repeated under its key until its answer is final.
@@ -265,7 +237,7 @@ async fn reconciles(cluster: &Cluster, wallet: &Wallet) {
     assert_eq!(days, 1, "the test ran across midnight UTC: run it again");
     let sums = wallet.store().sums();
     let file = |bets: u64| -> PathBuf {
-        let path = cluster.state().join("wallet/settlement.csv");
+        let path = cluster.state().join("purses/settlement.csv");
         let header =
             "operatorId,date,currency,betsAmountMicro,winsAmountMicro,rollbacksAmountMicro";
         let row = format!("acme,{date},EUR,{bets},{},{}", sums.wins_micro, sums.rollbacks_micro);

@@ -108,6 +108,11 @@ impl Wallet {
         scripts.entry(call.to_owned()).or_default().extend(faults);
     }
 
+    /// Forgets what was scripted and did not happen.
+    pub fn forget_scripts(&self) {
+        self.inner.scripts.lock().expect("the scripts").clear();
+    }
+
     /// How every call goes that no script names, until told otherwise.
     pub fn always(&self, fault: Option<Fault>) {
         *self.inner.always.lock().expect("the fault") = fault;
