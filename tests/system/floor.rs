@@ -154,7 +154,7 @@ async fn recovered(cluster: &Cluster) {
         let output = cluster.try_cli(&["recovery", "--json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let reports = report["reports"].as_array().cloned().unwrap_or_default();
-        let rounds = reports.iter().flat_map(|one| one["recovery"]["rounds"].as_array().cloned());
+        let rounds = reports.iter().filter_map(|one| one["recovery"]["rounds"].as_array().cloned());
         if rounds.flatten().count() > 0 { Ok(()) } else { Err(report.to_string()) }
     })
     .await;
