@@ -6,7 +6,7 @@ use domicile_topology::document::Durability;
 use domicile_topology::observed::PostgresState;
 use domicile_topology::plan::lint::lint;
 use domicile_topology::plan::{Action, Facts, Intent, Plan, RecordChange, RefusalCode, Undo};
-use domicile_topology::record::{Beginning, Writes};
+use domicile_topology::record::{Beginning, DegradedBy, Writes};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -52,6 +52,7 @@ const CHANGES: &[Change1] = &[
         if facts.record.writer_node != node(other) {
             facts.record.sync_member = Some(member(other, 3));
             facts.record.durability = Durability::Two;
+            facts.record.degraded_by = DegradedBy::Course;
         }
     },
     |facts, _| facts.record.writes = Writes::Closing,
