@@ -7,7 +7,7 @@ use domicile_tests::database;
 use domicile_tests::eventually::eventually;
 use domicile_tests::player::Player;
 use domicile_tests::stream::{Event, Stream};
-use domicile_tests::topology::{Place, THREE_REGIONS};
+use domicile_tests::topology::{Place, THREE_REGIONS, document_with};
 use domicile_tests::wallet::Wallet;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,9 @@ const STAKE_MICRO: u64 = 3_000_000;
 /// How long the next round may take to settle, with a process killed or the writer moved meanwhile.
 const WITHIN: Duration = Duration::from_mins(2);
 
+/// How soon another process runs the table of one that was killed.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
+
 /// A player who bets once on each round that opens.
 struct Guest {
     stream: Stream,
@@ -31,7 +34,7 @@ struct Guest {
 #[tokio::test(flavor = "multi_thread")]
 async fn rounds_go_on_when_their_process_is_killed_and_when_the_writer_moves() {
     let places: &[Place] = THREE_REGIONS.get(..2).expect("two regions");
-    let cluster = Cluster::start("floor", places);
+    let cluster = Cluster::start_document("floor", &document_with("floor", places, 2).text);
     let wallet = wallet(&cluster).await;
     let operator = cluster.operator("acme", &["MT", "DE"], "MT").await;
     set_wallet(&cluster, &wallet);
@@ -50,9 +53,11 @@ async fn rounds_go_on_when_their_process_is_killed_and_when_the_writer_moves() {
     schedule(&cluster, &[]);
     rounds(&guests, 2).await;
     mid_round(&guests).await;
-    cluster.kill("writer-mt/writer");
-    cluster.start_unit("writer-mt/writer");
+    let owner = owner(&cluster).await.expect("the table has an owner");
+    cluster.kill(&format!("{owner}/writer"));
+    taken_over(&cluster, &owner).await;
     rounds(&guests, 2).await;
+    cluster.start_unit(&format!("{owner}/writer"));
     recovered(&cluster).await;
     mid_round(&guests).await;
     cluster.cli(&["switchover", "--to", "de-1", "--yes"]);
@@ -72,6 +77,26 @@ async fn rounds_go_on_when_their_process_is_killed_and_when_the_writer_moves() {
     drained(&cluster).await;
     watched_once(&ledger, &guests).await;
     conserved(&ledger, &wallet, &guests).await;
+}
+
+/// The writer process that runs the table.
+async fn owner(cluster: &Cluster) -> Option<String> {
+    let ledger = database::connect(cluster, "ledger-mt").await;
+    let sql = "SELECT replace(a.application_name, 'domicile-writer/', '') FROM pg_locks l \
+        JOIN pg_locks p ON p.pid = l.pid AND p.locktype = 'advisory' AND p.objsubid = 2 AND p.classid = 1148153193 \
+        JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted";
+    let rows = ledger.query(sql, &[]).await.expect("the locks");
+    rows.first().map(|row| row.get(0))
+}
+
+/// Another process runs the table.
+async fn taken_over(cluster: &Cluster, former: &str) {
+    eventually("another process takes over", TAKEN_OVER_WITHIN, || async {
+        let owner = owner(cluster).await;
+        let is_other = owner.as_deref().is_some_and(|owner| owner != former);
+        if is_other { Ok(()) } else { Err(format!("{owner:?}")) }
+    })
+    .await;
 }
 
 fn schedule(cluster: &Cluster, more: &[&str]) {

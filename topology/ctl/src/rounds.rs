@@ -111,9 +111,16 @@ fn list(listed: &Value) -> Result<()> {
 
 /// `domicile recovery`.
 pub(crate) async fn recovery(layout: &Layout, args: &RecoveryArgs) -> Result<u8> {
-    let mut reports = Vec::new();
+    let (mut reports, mut code) = (Vec::new(), 0);
     for (name, writer) in Writer::all_current(layout).await? {
-        let mut report: Value = writer.get("/internal/v1/recovery").await?;
+        let mut report: Value = match writer.get("/internal/v1/recovery").await {
+            Ok(report) => report,
+            Err(error) => {
+                term::note(format_args!("{name} does not answer: {error:#}"))?;
+                code = 1;
+                continue;
+            }
+        };
         if let Some(members) = report.as_object_mut() {
             members.insert("writer".into(), json!(name));
         }
@@ -124,7 +131,7 @@ pub(crate) async fn recovery(layout: &Layout, args: &RecoveryArgs) -> Result<u8>
     } else {
         reports.iter().try_for_each(show)?;
     }
-    Ok(0)
+    Ok(code)
 }
 
 fn show(report: &Value) -> Result<()> {
