@@ -27,13 +27,15 @@ const BETS: &str = "SELECT b.id, b.operator_id, b.currency, b.stake_micro, b.sel
      LEFT JOIN LATERAL (SELECT * FROM ledger.wallet_job WHERE reference = j.id LIMIT 1) e ON true \
      ORDER BY b.id";
 
+/// The stake of a lost bet whose receipt was honoured stands without its bet.
 const JOBS: &str = "SELECT j.id, j.state, j.amount_micro, j.operator_id, j.currency, j.jurisdiction, j.call, \
      b.id IS NOT NULL, s.id IS NOT NULL, (SELECT count(*) FROM ledger.wallet_job d \
        WHERE d.bet_id = j.bet_id AND d.call = 'bet' AND d.state = 'done'), \
      e.id, e.state, e.amount_micro, e.operator_id, e.currency, e.jurisdiction, e.call \
      FROM (SELECT * FROM ledger.wallet_job WHERE id > $1 ORDER BY id LIMIT $2) j \
      LEFT JOIN LATERAL (SELECT id FROM ledger.bet WHERE jurisdiction = j.jurisdiction AND id = j.bet_id \
-       LIMIT 1) b ON true \
+       UNION ALL SELECT bet_id FROM ledger.loss_claim WHERE jurisdiction = j.jurisdiction AND bet_id = j.bet_id \
+       AND state = 'settled' LIMIT 1) b ON true \
      LEFT JOIN LATERAL (SELECT id FROM ledger.wallet_job WHERE id = j.reference AND call = 'bet' \
        LIMIT 1) s ON true \
      LEFT JOIN LATERAL (SELECT * FROM ledger.wallet_job WHERE reference = j.id LIMIT 1) e ON true \
