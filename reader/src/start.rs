@@ -16,6 +16,7 @@ use domicile_core::checkpoint::Origin;
 use domicile_core::error::Code;
 use domicile_core::ids::{Jurisdiction, NodeId};
 use domicile_core::note::VerifierKey;
+use domicile_core::operation::Grade;
 use domicile_postgres::{ConnectConfig, Pool, PoolConfig};
 use domicile_service::admin;
 use domicile_service::clock::SystemClock;
@@ -45,9 +46,9 @@ const CONNECT_TIMEOUT_MS: u64 = 2_000;
 const STATEMENT_TIMEOUT_MS: u64 = 5_000;
 /// Sessions kept for audit and lag, so that a full house of callers cannot starve them.
 const OWN_SESSIONS: usize = 4;
-/// Peers that may read here. Routers speak for players, writers ask at their log gate, agents and the
-/// operator's CLI look at the state.
-const PEERS: &[Role] = &[Role::Router, Role::Writer, Role::Agent, Role::Ctl];
+/// Peers that may read here. Routers speak for players, writers ask at their log gate, agents look at the
+/// state, and so does every person.
+const PEERS: &[Role] = &[Role::Router, Role::Writer, Role::Agent];
 
 /// Runs the reader until it is told to leave.
 pub async fn run(config: ReaderConfig, folder: &Path, telemetry: &Telemetry) -> anyhow::Result<()> {
@@ -75,7 +76,9 @@ pub async fn run(config: ReaderConfig, folder: &Path, telemetry: &Telemetry) -> 
     let listener = Listener::bind(config.listen, Some(tls), ListenerLimits::default()).await?;
     listening.pass("bound");
     let deadline = Deadline { timeout_ms: REQUEST_TIMEOUT_MS, read_code: Code::StaleReplica };
-    let guarded = PeerGuard::new(config.cluster, PEERS).protect(routes(reader, &readiness));
+    let guarded = PeerGuard::new(config.cluster, PEERS)
+        .and_persons(Grade::Viewer)
+        .protect(routes(reader, &readiness));
     let report = listener.serve_app(request::app(deadline.limit(guarded)), &drain).await;
     tracing::info!(?report, "left in order");
     Ok(())

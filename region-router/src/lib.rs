@@ -3,7 +3,7 @@
 //!
 //! Invariants: fails closed; holds no database credential; goes on with the last known topology and
 //! record while the control plane is away.
-//! Deliberately absent: sessions, money, caching of answers. Those have owners behind it.
+//! Deliberately absent: sessions (but for those revoked), money, caching of answers. Those have owners behind it.
 
 pub mod body;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod hold;
 pub mod outgoing;
 pub mod proxy;
 pub mod quota;
+pub mod revocations;
 pub mod route;
 pub mod upstream;
 
@@ -112,6 +113,11 @@ impl Router {
         follower.apply(&topology);
         tasks::spawn_vital("topology", drain, follower.follow(topologies));
         keep_probing(&forwarder, drain, readiness).await;
+        tasks::spawn_vital(
+            "revocations",
+            drain,
+            revocations::follow(forwarder.clone(), clock.clone()),
+        );
 
         let limits = ListenerLimits {
             max_header_bytes: config.listener.max_header_bytes.saturating_mul(HEADER_LIMIT_FACTOR),

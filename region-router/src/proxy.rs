@@ -2,7 +2,7 @@
 //!
 //! Invariants: a token is looked at before anything is sent on; what is logged or counted is route,
 //! kind of upstream, jurisdiction and status, never a path, query, header, body or address.
-//! Deliberately absent: revocation and operator signatures, which the writer checks with its ledger.
+//! Deliberately absent: operator signatures, which the writer checks with its ledger.
 
 use std::{
     convert::Infallible,
@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use domicile_core::{
-    claims::Validated,
+    claims::{Bearer, Validated},
     error::Code,
     ids::{Jurisdiction, SessionId},
 };
@@ -205,6 +205,11 @@ impl Inner {
     fn token(&self, headers: &HeaderMap) -> Result<Arc<Validated>, Problem> {
         let token = token::bearer(headers)?;
         let verified = self.verifier.verify(token)?;
+        if let Bearer::Player(player) = &verified.bearer
+            && self.forwarder.revoked.contains(&player.session)
+        {
+            return Err(Code::SessionRevoked.into());
+        }
         let key = self.token_hash.hash_one(token);
         let admitted = self.tokens.admit(&key, self.clock.monotonic());
         admitted.map_err(|wait| slow_down(wait, "token"))?;

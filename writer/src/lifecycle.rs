@@ -22,6 +22,7 @@ use domicile_control::Watch;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use domicile_core::note::VerifierKey;
+use domicile_core::operation;
 use domicile_postgres::{AnswerGuard, LEDGER_SCHEMA_VERSION, Pool, PoolConfig, schema_version};
 use domicile_service::client::HttpClient;
 use domicile_service::clock::Clock;
@@ -332,17 +333,19 @@ async fn settled(running: Option<&Running>) {
     }
 }
 
-/// The logs this region's writer keeps: those it may write for and has a published key of.
+/// The logs this region's writer keeps: those it may write for and has a published key of, and the operations log, which
+/// no reader holds.
 fn log_plans(topology: &Topology, region: &RegionId) -> Vec<LogPlan> {
     let may_write = |code: &Jurisdiction| topology.writer_may_write(region, code);
     let codes = topology.jurisdictions.iter().map(|policy| &policy.code);
-    codes.filter(|code| may_write(code)).filter_map(|code| log_plan(topology, code)).collect()
+    let logs = codes.filter(|code| may_write(code)).cloned().chain(operation::log());
+    logs.filter_map(|code| log_plan(topology, &code)).collect()
 }
 
 fn log_plan(topology: &Topology, code: &Jurisdiction) -> Option<LogPlan> {
     let keys = topology.log_keys.iter().filter(|key| key.jurisdiction == *code);
     let Some(key) = keys.max_by_key(|key| key.epoch) else {
-        tracing::error!(jurisdiction = %code, "the topology has no log key: the jurisdiction is suspended");
+        tracing::error!(jurisdiction = %code, "the topology has no log key: the log is not written");
         return None;
     };
     Some(LogPlan { jurisdiction: code.clone(), vkey: key.vkey.clone() })

@@ -14,6 +14,8 @@ use domicile_core::error::Code;
 use domicile_core::ids::{ClusterId, NodeId};
 use domicile_core::operation::Grade;
 use http::request::Parts;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::problem::Problem;
@@ -106,6 +108,11 @@ impl PeerIdentity {
     /// The URI to put into this peer's certificate.
     pub fn uri(&self) -> String {
         format!("spiffe://{}/{}/{}", self.cluster, self.role.as_str(), self.node)
+    }
+
+    /// Reads the identity from the first certificate of a file (PEM) of one's own.
+    pub fn from_own_file(path: &std::path::Path) -> Option<Self> {
+        Self::from_certificate(&CertificateDer::from_pem_file(path).ok()?)
     }
 
     /// Reads the identity from a certificate (DER) that was verified.

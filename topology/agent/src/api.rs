@@ -1,6 +1,6 @@
 //! The HTTP interface: `GET /v1/status` and the operations, for the CLI and for other agents.
 //!
-//! Invariants: only peers of this cluster in those two roles get in; a body has a limit; an operation goes on to its
+//! Invariants: only agents and persons of this cluster get in: every person may look, only a dr-lead may change anything; a body has a limit; an operation goes on to its
 //! end when its caller leaves, so that it is never cut off half-way; every failure is a problem with a code.
 
 use std::future::Future;
@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use domicile_core::error::Code;
+use domicile_core::operation::Grade;
 use domicile_service::body::{self, BodyLimits};
 use domicile_service::peer::{PeerGuard, Role};
 use domicile_service::problem::Problem;
@@ -33,9 +34,14 @@ const BODY: BodyLimits = BodyLimits { max_bytes: limits::MAX_BODY_BYTES, timeout
 
 /// The routes of one agent, closed to other peers.
 pub fn routes(agent: &Arc<Agent>) -> Router {
-    let guard = PeerGuard::new(agent.config.cluster.clone(), &[Role::Ctl, Role::Agent]);
-    let operations = Router::new()
+    let guard = || PeerGuard::new(agent.config.cluster.clone(), &[Role::Agent]);
+    let looks = Router::new()
         .route(paths::STATUS, get(status))
+        .route(paths::ORPHANS, get(orphans))
+        .route(paths::ALIVE, get(alive))
+        .route(paths::OBSERVE, post(observe))
+        .with_state(Arc::clone(agent));
+    let operations = Router::new()
         .route(paths::INIT, post(init))
         .route(paths::CLONE, post(clone))
         .route(paths::START, post(start))
@@ -51,12 +57,10 @@ pub fn routes(agent: &Arc<Agent>) -> Router {
         .route(paths::DEMOTE_UNDO, post(demote_undo))
         .route(paths::PROMOTE, post(promote))
         .route(paths::REJOIN, post(rejoin))
-        .route(paths::ORPHANS, get(orphans))
         .route(paths::ORPHAN_BET, post(orphan_bet))
-        .route(paths::ALIVE, get(alive))
-        .route(paths::OBSERVE, post(observe))
         .with_state(Arc::clone(agent));
-    guard.protect(operations)
+    let looks = guard().and_persons(Grade::Viewer).protect(looks);
+    looks.merge(guard().and_persons(Grade::DrLead).protect(operations))
 }
 
 type App = State<Arc<Agent>>;

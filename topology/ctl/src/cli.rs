@@ -1,14 +1,16 @@
 //! The command line: what can be said, and how each command explains itself.
 
+use crate::admin::cli::{OperatorCommand, RevokeArgs, SessionCommand};
 use crate::captcha::CaptchaCommand;
 use crate::conservation::ConservationArgs;
 use crate::loss::claim::LossCommand;
 use crate::moves::cli::{Abandon, Conduct, Print, Resume, Verb};
+use crate::operations::OperationsCommand;
 use crate::reconcile::ReconcileArgs;
 use crate::rounds::{RecoveryArgs, RoundsCommand};
 use crate::wallet::WalletCommand;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use domicile_core::ids::RegionId;
+use domicile_core::ids::{NodeId, RegionId};
 use std::path::PathBuf;
 
 /// Exit codes that mean the same for every command; `verify` adds its own.
@@ -22,6 +24,9 @@ pub(crate) struct Cli {
     /// State folder of the local topology [default: /var/lib/domicile for root, else ~/.local/state/domicile]
     #[arg(long, value_name = "DIR", env = "DOMICILE_STATE", global = true)]
     pub(crate) state: Option<PathBuf>,
+    /// Who acts: a person with a certificate from `domicile pki person` [default: the first person of the state folder]
+    #[arg(long = "as", value_name = "NAME", env = "DOMICILE_AS", global = true)]
+    pub(crate) person: Option<NodeId>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -68,9 +73,15 @@ pub(crate) enum Command {
     Pki(PkiCommand),
     /// Make the cluster's signing and sealing keys; print the topology with their public halves
     Keys(KeysArgs),
-    /// Operators (licensees) and their credentials
+    /// Operators (licensees), their games and credentials
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Players' sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// The operations log: who did what, when and why
+    #[command(subcommand)]
+    Operations(OperationsCommand),
     /// Operators' wallets and the transactions with them
     #[command(subcommand)]
     Wallet(WalletCommand),
@@ -283,6 +294,8 @@ pub(crate) enum PkiCommand {
     },
     /// Issue or renew a certificate: cert.pem, key.pem, ca.pem
     Issue(IssueArgs),
+    /// Issue or renew a person's certificate, which says who acts and in which role
+    Person(PersonArgs),
 }
 
 #[derive(Debug, Args)]
@@ -294,7 +307,7 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) authority: PathBuf,
     /// What the holder is
-    #[arg(long, value_parser = ["agent", "ctl", "etcd", "reader", "router", "test", "writer"])]
+    #[arg(long, value_parser = ["agent", "ctl", "dr-lead", "etcd", "operator", "reader", "router", "test", "viewer", "writer"])]
     pub(crate) role: String,
     /// The holder's node
     #[arg(long)]
@@ -311,6 +324,21 @@ pub(crate) struct IssueArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PersonArgs {
+    /// The person's name, a lower-case slug; it stands in the operations log
+    pub(crate) name: NodeId,
+    /// What the person may do: look, administer operators too, or move the writer too
+    #[arg(long, value_parser = ["viewer", "operator", "dr-lead"])]
+    pub(crate) role: String,
+    /// Days it is valid
+    #[arg(long, default_value_t = crate::pki::CERTIFICATE_DAYS, value_parser = clap::value_parser!(u64).range(1..=825))]
+    pub(crate) days: u64,
+    /// Where the three files go [default: `operator/people/NAME` in the state folder, where `--as NAME` finds them]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct KeysArgs {
     /// The topology document
     #[arg(long, value_name = "FILE")]
@@ -321,50 +349,9 @@ pub(crate) struct KeysArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum OperatorCommand {
-    /// Register an operator; prints its key id and secret once
-    Create(OperatorCreateArgs),
-    /// Add a credential, for rotation or when the first one was lost; prints it once
-    Credential {
-        /// The operator's id
-        id: String,
-        /// The answer as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Withdraw a credential at once
-    Revoke {
-        /// The credential's key id
-        key_id: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct OperatorCreateArgs {
-    /// The operator's id, a lower-case slug
-    pub(crate) id: String,
-    /// Its name for people [default: the id]
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// A jurisdiction it is licensed for; may be repeated
-    #[arg(long = "jurisdiction", value_name = "CODE", required = true)]
-    pub(crate) jurisdictions: Vec<String>,
-    /// A game it offers; may be repeated [default: all]
-    #[arg(long = "game", value_name = "CODE")]
-    pub(crate) games: Vec<String>,
-    /// A browser origin its players come from; may be repeated
-    #[arg(long = "origin", value_name = "URL")]
-    pub(crate) origins: Vec<String>,
-    /// Where its players' sessions are launched
-    #[arg(long, value_name = "URL", default_value = "https://game.example/launch")]
-    pub(crate) launch_base_url: String,
-    /// The answer as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
+    /// Refuse tokens from now on: those of a session, of a player, or of an operator
+    Revoke(RevokeArgs),
     /// Sign a token for a regulator: reads every round and opening of one jurisdiction, writes nothing
     Inspector {
         /// The jurisdiction

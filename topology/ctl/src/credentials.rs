@@ -1,9 +1,9 @@
-//! Commands that make credentials: `pki`, `keys`, `operator create`, `token inspector`.
+//! Commands that make credentials: `pki`, `keys`, `token inspector`; and calls to the writer.
 
+use crate::admin;
 use crate::agents::Agents;
-use crate::cli::{
-    IssueArgs, KeysArgs, OperatorCommand, OperatorCreateArgs, PkiCommand, TokenCommand,
-};
+use crate::cli::{IssueArgs, KeysArgs, PersonArgs, PkiCommand, TokenCommand};
+use crate::files::{self, MODE_FOLDER_SECRET};
 use crate::keys::KeyFolder;
 use crate::layout::{self, Layout};
 use crate::pki::{Authority, Issue, Subject};
@@ -12,8 +12,7 @@ use crate::up::Cluster;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use domicile_core::claims::Claims;
-use domicile_core::games;
-use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, OperatorId, PlayerRef};
+use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, PlayerRef};
 use domicile_execute::{LOOK_TIMEOUT_MS, chain};
 use domicile_service::client::HttpClient;
 use domicile_service::clock::{Clock, SystemClock};
@@ -22,13 +21,12 @@ use domicile_service::token::TokenSigner;
 use domicile_topology::address::{Address, ServiceUrl};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 /// Above the writer's own deadline, so that it says itself what happened.
 const WRITER_TIMEOUT_MS: u64 = 35_000;
 
 /// `domicile pki`.
-pub(crate) fn pki(command: PkiCommand) -> Result<u8> {
+pub(crate) fn pki(command: PkiCommand, layout: impl FnOnce() -> Result<Layout>) -> Result<u8> {
     let now_unix_s = SystemClock.now_unix_s();
     match command {
         PkiCommand::Init { cluster, authority } => {
@@ -36,6 +34,7 @@ pub(crate) fn pki(command: PkiCommand) -> Result<u8> {
             term::say(format_args!("authority of {cluster} in {}", authority.display()))?;
         }
         PkiCommand::Issue(args) => issue(args, now_unix_s)?,
+        PkiCommand::Person(args) => person(&layout()?, args, now_unix_s)?,
     }
     Ok(0)
 }
@@ -55,6 +54,22 @@ fn issue(args: IssueArgs, now_unix_s: u64) -> Result<()> {
         Issue::Written => "issued",
     };
     term::say(format_args!("{what}: {}/{} in {}", subject.role, subject.node, args.out.display()))
+}
+
+fn person(layout: &Layout, args: PersonArgs, now_unix_s: u64) -> Result<()> {
+    let folder = layout.operator().join("authority");
+    if !folder.join("ca.key").exists() {
+        bail!("there is no authority in {}; `domicile up` makes one", folder.display());
+    }
+    let authority = Authority::open_or_create(&folder, &layout.topology()?.cluster, now_unix_s)?;
+    let out = args.out.unwrap_or_else(|| layout.person_tls(&args.name));
+    out.parent().map_or(Ok(()), |parent| files::folder(parent, MODE_FOLDER_SECRET))?;
+    let subject = Subject { role: args.role, node: args.name.to_string(), hosts: Vec::new() };
+    let what = match authority.ensure(&out, &subject, args.days)? {
+        Issue::Kept => "still good",
+        Issue::Written => "issued",
+    };
+    term::say(format_args!("{what}: {}/{} in {}", subject.role, subject.node, out.display()))
 }
 
 /// `domicile keys`: the topology with the public halves, on standard output.
@@ -84,50 +99,7 @@ pub(crate) struct NewCredential {
     pub(crate) secret_b64: String,
 }
 
-/// `domicile operator`.
-pub(crate) async fn operator(layout: &Layout, command: OperatorCommand) -> Result<u8> {
-    let writer = Writer::current(layout).await?;
-    match command {
-        OperatorCommand::Create(args) => {
-            let json = args.json;
-            show(&writer.post("/internal/v1/operators", &wanted(args)).await?, json)?;
-        }
-        OperatorCommand::Credential { id, json } => {
-            let id = OperatorId::parse(&id)?;
-            let path = format!("/internal/v1/operators/{id}/credentials");
-            show(&writer.post(&path, &json!({})).await?, json)?;
-        }
-        OperatorCommand::Revoke { key_id } => {
-            let path = format!("/internal/v1/credentials/{key_id}/revoke");
-            let _answer: serde_json::Value = writer.post(&path, &json!({})).await?;
-            term::say(format_args!("revoked {key_id}"))?;
-        }
-    }
-    Ok(0)
-}
-
-fn show(credential: &NewCredential, json: bool) -> Result<()> {
-    if json {
-        return term::json(credential);
-    }
-    term::say(format_args!("operator  {}", credential.operator))?;
-    term::say(format_args!("key id    {}", credential.key_id))?;
-    term::say(format_args!("secret    {}   (base64; shown this once)", credential.secret_b64))
-}
-
-fn wanted(args: OperatorCreateArgs) -> NewOperator {
-    let all = || games::ALL.iter().map(|game| game.code().to_owned()).collect();
-    NewOperator {
-        name: args.name.unwrap_or_else(|| args.id.clone()),
-        id: args.id,
-        jurisdictions: args.jurisdictions,
-        games: if args.games.is_empty() { all() } else { args.games },
-        allowed_origins: args.origins,
-        launch_base_url: args.launch_base_url,
-    }
-}
-
-/// A writer of the region that the control record names, called as `ctl`.
+/// A writer of the region that the control record names, called in the name of whoever acts.
 pub(crate) struct Writer {
     client: HttpClient,
     endpoint: ServiceUrl,
@@ -186,8 +158,13 @@ async fn is_ready(client: &HttpClient, admin: &Address) -> bool {
 }
 
 /// `domicile token`.
-pub(crate) fn token(layout: &Layout, command: TokenCommand) -> Result<u8> {
-    let TokenCommand::Inspector { jurisdiction, subject, minutes } = command;
+pub(crate) async fn token(layout: &Layout, command: TokenCommand) -> Result<u8> {
+    let (jurisdiction, subject, minutes) = match command {
+        TokenCommand::Revoke(args) => return admin::revoke(layout, &args).await,
+        TokenCommand::Inspector { jurisdiction, subject, minutes } => {
+            (jurisdiction, subject, minutes)
+        }
+    };
     let topology = layout.topology()?;
     let jurisdiction = Jurisdiction::parse(&jurisdiction)?;
     if !topology.jurisdictions.iter().any(|policy| policy.code == jurisdiction) {

@@ -1,6 +1,6 @@
 //! The cluster's signing and sealing keys: made once in the operator's folder, public halves into the topology.
 //!
-//! One token key per ledger region, one log key per jurisdiction; one receipt key, one master key and one key for drill
+//! One token key per ledger region, one log key per jurisdiction and for the operations log; one receipt key, one master key and one key for drill
 //! reports per cluster.
 //! Invariant: an existing key is never replaced here; rotation adds a new one beside it.
 
@@ -11,6 +11,7 @@ use domicile_core::checkpoint;
 use domicile_core::hex;
 use domicile_core::ids::{ClusterId, Jurisdiction, RegionId};
 use domicile_core::note::SigningKey;
+use domicile_core::operation;
 use domicile_topology::Topology;
 use domicile_topology::document::{LogKey, ReceiptKey, SessionKey, TokenAlgorithm};
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -69,15 +70,13 @@ impl KeyFolder {
                 complete.session_keys.push(key);
             }
         }
-        for policy in complete.jurisdictions.clone() {
-            let name = checkpoint::origin(&complete.cluster, &policy.code, FIRST_LOG_EPOCH);
-            let vkey = note_key(&self.log(&policy.code), &name)?.verifier().to_string();
+        let codes = complete.jurisdictions.iter().map(|policy| policy.code.clone());
+        let codes: Vec<Jurisdiction> = codes.chain(operation::log()).collect();
+        for jurisdiction in codes {
+            let name = checkpoint::origin(&complete.cluster, &jurisdiction, FIRST_LOG_EPOCH);
+            let vkey = note_key(&self.log(&jurisdiction), &name)?.verifier().to_string();
             if !complete.log_keys.iter().any(|present| present.vkey == vkey) {
-                complete.log_keys.push(LogKey {
-                    jurisdiction: policy.code,
-                    epoch: FIRST_LOG_EPOCH,
-                    vkey,
-                });
+                complete.log_keys.push(LogKey { jurisdiction, epoch: FIRST_LOG_EPOCH, vkey });
             }
         }
         let name = checkpoint::receipt_key_name(&complete.cluster);

@@ -4,7 +4,8 @@
 //! <state>/topology.toml          the document with the public keys added: what is published
 //! <state>/up.json                the processes started here: pid and start time
 //! <state>/bin/                   the programs, as installed by the last `up`
-//! <state>/operator/              the operator's own: authority, keys, passwords, the CLI's certificate
+//! <state>/operator/              the operator's own: authority, keys, passwords, the first person's certificate
+//! <state>/operator/people/<name> another person's certificate
 //! <state>/nodes/<node>/<part>/   what that process needs, and nothing else: config.toml tls/ secrets/ keys/ log
 //! ```
 //! Invariant: no node folder holds another node's secret; on separate machines each would get its own folder only.
@@ -13,6 +14,7 @@ use crate::files::{self, MODE_FOLDER_PUBLIC, MODE_FOLDER_SECRET, MODE_PUBLIC};
 use crate::process::{RunAs, Started};
 use crate::unit::{Part, UnitName};
 use anyhow::{Context, Result, bail};
+use domicile_core::ids::NodeId;
 use domicile_topology::{Diagnostic, Topology};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     root: PathBuf,
+    /// Who acts; the first person when nobody is named.
+    person: Option<NodeId>,
 }
 
 /// `up.json`.
@@ -36,7 +40,9 @@ pub(crate) struct Running {
 
 impl Layout {
     /// The folder given, or the usual one: `/var/lib/domicile` for root, else `~/.local/state/domicile`.
-    pub(crate) fn locate(state: Option<&Path>) -> Result<Self> {
+    ///
+    /// `person` names who acts; without it the file `operator/as` does, and without that it is the first person.
+    pub(crate) fn locate(state: Option<&Path>, person: Option<&NodeId>) -> Result<Self> {
         let root = match state {
             Some(state) => state.to_owned(),
             None if rustix::process::geteuid().is_root() => PathBuf::from("/var/lib/domicile"),
@@ -51,7 +57,10 @@ impl Layout {
         };
         let root =
             std::path::absolute(&root).with_context(|| format!("{} is no path", root.display()))?;
-        Ok(Self { root })
+        let named = std::fs::read_to_string(root.join("operator/as")).ok();
+        let named = named.map(|name| NodeId::parse(name.trim())).transpose();
+        let named = named.context("operator/as in the state folder names nobody")?;
+        Ok(Self { root, person: person.cloned().or(named) })
     }
 
     /// Makes the folders; fails when the user that the nodes run as cannot reach them.
@@ -75,9 +84,21 @@ impl Layout {
     pub(crate) fn operator(&self) -> PathBuf {
         self.root.join("operator")
     }
-    /// The CLI's certificate.
+    /// The certificate of whoever acts.
     pub(crate) fn operator_tls(&self) -> PathBuf {
+        self.person.as_ref().map_or_else(|| self.first_person_tls(), |name| self.person_tls(name))
+    }
+    /// The certificate of the person that `up` makes.
+    pub(crate) fn first_person_tls(&self) -> PathBuf {
         self.operator().join("tls")
+    }
+    /// The certificate of a person.
+    pub(crate) fn person_tls(&self, name: &NodeId) -> PathBuf {
+        self.operator().join("people").join(name.as_str())
+    }
+    /// What is still to be entered into the operations log.
+    pub(crate) fn unsubmitted(&self) -> PathBuf {
+        self.operator().join("unsubmitted")
     }
     /// Where the nodes' folders are.
     pub(crate) fn nodes(&self) -> PathBuf {

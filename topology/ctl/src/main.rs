@@ -3,6 +3,7 @@
 //! It holds no database credential and opens no database connection: every effect on a node goes through that node's
 //! agent, over mutual TLS. What it keeps for a local topology is in one state folder (see `layout`).
 
+mod admin;
 mod agents;
 mod captcha;
 mod cli;
@@ -18,8 +19,10 @@ mod layout;
 mod loss;
 mod migrate;
 mod moves;
+mod operations;
 mod operator;
 mod outside;
+mod person;
 mod pki;
 mod process;
 mod programs;
@@ -64,13 +67,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Cli { state, command }: Cli) -> Result<u8> {
+fn run(Cli { state, person, command }: Cli) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let layout = || Layout::locate(state.as_deref());
+    let layout = || Layout::locate(state.as_deref(), person.as_ref());
     runtime.block_on(async {
         match command {
             Command::Demo(args) => demo::run(state.as_deref(), args).await,
@@ -89,16 +92,18 @@ fn run(Cli { state, command }: Cli) -> Result<u8> {
             Command::Loss(command) => loss::claim::run(&layout()?, command).await,
             Command::Migrate(args) => migrate::run(&layout()?, &args).await,
             Command::Topology(command) => topology_check::run(command),
-            Command::Pki(command) => credentials::pki(command),
+            Command::Pki(command) => credentials::pki(command, layout),
             Command::Keys(args) => credentials::keys(&args),
-            Command::Operator(command) => credentials::operator(&layout()?, command).await,
+            Command::Operator(command) => admin::operator(&layout()?, command).await,
+            Command::Session(command) => admin::session(&layout()?, command).await,
+            Command::Operations(command) => operations::run(&layout()?, command).await,
             Command::Wallet(command) => wallet::run(&layout()?, command).await,
             Command::Rounds(command) => rounds::run(&layout()?, command).await,
             Command::Recovery(args) => rounds::recovery(&layout()?, &args).await,
             Command::Reconcile(args) => reconcile::run(layout(), &args).await,
             Command::Captcha(command) => captcha::run(&layout()?, command).await,
             Command::Conservation(args) => conservation::run(layout(), &args).await,
-            Command::Token(command) => credentials::token(&layout()?, command),
+            Command::Token(command) => credentials::token(&layout()?, command).await,
             Command::Verify(args) => verify::run(&args),
         }
     })

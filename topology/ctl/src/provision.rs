@@ -7,7 +7,7 @@
 //! |---|---|
 //! | agent of a ledger node | superuser password of the ledger, replication password, verifiers of writer and replication |
 //! | agent of a reader node | superuser password of its own database, replication password, verifier of the reader |
-//! | writer | writer password, master key, receipt key, log keys of the jurisdictions its region may write for, its region's token key |
+//! | writer | writer password, master key, receipt key, log keys of the jurisdictions its region may write for and of the operations log, its region's token key |
 //! | reader | reader password of its own database |
 //! | router, etcd | none but their certificate |
 
@@ -20,6 +20,7 @@ use crate::secrets;
 use crate::unit::{Part, Unit, UnitName};
 use anyhow::{Context, Result};
 use domicile_core::ids::NodeId;
+use domicile_core::operation;
 use domicile_topology::Topology;
 use domicile_topology::address::Address;
 use domicile_topology::document::{LedgerNode, ReaderNode};
@@ -166,14 +167,10 @@ impl Provision<'_> {
         copy(&self.keys.master(), folder, "keys/master.key")?;
         copy(&self.keys.receipt(), folder, "keys/receipt.key")?;
         copy(&self.keys.session(&unit.region), folder, "keys/session.pem")?;
-        for policy in &self.topology.jurisdictions {
-            if policy.writer_regions.contains(&unit.region) {
-                copy(
-                    &self.keys.log(&policy.code),
-                    folder,
-                    &format!("keys/log-{}.key", policy.code),
-                )?;
-            }
+        let policies = self.topology.jurisdictions.iter();
+        let codes = policies.filter(|policy| policy.writer_regions.contains(&unit.region));
+        for code in codes.map(|policy| policy.code.clone()).chain(operation::log()) {
+            copy(&self.keys.log(&code), folder, &format!("keys/log-{code}.key"))?;
         }
         config.insert(
             "keys".into(),

@@ -3,6 +3,7 @@
 use crate::check::{Places, Report};
 use crate::document::Topology;
 use crate::keys::vkey_name;
+use domicile_core::checkpoint;
 
 pub(super) fn check(topology: &Topology, places: &Places, report: &mut Report) {
     for (index, key) in topology.session_keys.iter().enumerate() {
@@ -19,7 +20,7 @@ pub(super) fn check(topology: &Topology, places: &Places, report: &mut Report) {
     }
     let cluster = &topology.cluster;
     let log_keys = topology.log_keys.iter().enumerate().map(|(index, key)| {
-        let expected = format!("{cluster}/{}/{}", key.jurisdiction, key.epoch);
+        let expected = checkpoint::origin(cluster, &key.jurisdiction, key.epoch);
         ("log_key", index, &key.vkey, expected)
     });
     let receipt_keys = topology

@@ -8,6 +8,7 @@ use crate::limits::{
     MAX_SESSION_KEYS,
 };
 use domicile_core::ids::{NodeId, RegionId};
+use domicile_core::operation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -200,6 +201,14 @@ fn known_jurisdictions(topology: &Topology, places: &Places, report: &mut Report
         .iter()
         .enumerate()
         .map(|(index, key)| (&key.jurisdiction, places.line("log_key", index, "jurisdiction")));
+    let named_by_keys = named_by_keys.filter(|(code, _)| !operation::is_log(code));
+    for (index, policy) in topology.jurisdictions.iter().enumerate() {
+        if operation::is_log(&policy.code) {
+            let line = places.line("jurisdiction", index, "code");
+            let message = format!("`{}` stands for the operations log", policy.code);
+            report.error(line, message, "Write the jurisdiction's own ISO 3166 code.");
+        }
+    }
     for (code, line) in named_by_readers.chain(named_by_keys) {
         if topology.policy(code).is_none() {
             let message = format!("jurisdiction `{code}` is not declared");

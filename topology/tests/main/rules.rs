@@ -65,6 +65,21 @@ fn names_are_unique() {
 }
 
 #[test]
+fn the_operations_logs_code_is_no_jurisdiction() {
+    run(
+        &with_keys(),
+        &[Case {
+            edits: &[
+                ("code = \"GB\"", "code = \"XO\""),
+                ("jurisdictions = [\"GB\"]", "jurisdictions = [\"XO\"]"),
+            ],
+            errors: &[("code = \"XO\"", "`XO` stands for the operations log")],
+            warnings: &[],
+        }],
+    );
+}
+
+#[test]
 fn keys_are_unique() {
     let keys = with_keys();
     let added = &keys[keys.find("[[log_key]]").unwrap()..];

@@ -1,6 +1,7 @@
 //! Who gets in, and how certificates are replaced.
 
 use domicile_core::ids::ClusterId;
+use domicile_core::operation::Grade;
 use domicile_service::client::Failure;
 use domicile_service::drain::DrainLimits;
 use domicile_service::listener::ListenerLimits;
@@ -62,6 +63,29 @@ async fn only_the_right_role_of_the_right_cluster_passes_the_guard() {
         let answer = server.raw(&tls).await.get("/whoami").await;
         assert_eq!(answer.contains(" 200 "), passes, "{answer}");
         assert_eq!(answer.contains("peer-forbidden"), !passes, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn persons_pass_by_their_grade_and_are_told_which_one_is_needed() {
+    let ca = TestCa::new();
+    let guard = PeerGuard::new(ClusterId::parse("demo").unwrap(), &[Role::Agent]);
+    let server = Server::mutual(&ca, guard.and_persons(Grade::Operator).protect(whoami())).await;
+    for (role, refused) in [
+        (Role::Agent, None),
+        (Role::Ctl, None),
+        (Role::DrLead, None),
+        (Role::Operator, None),
+        (Role::Viewer, Some("role-insufficient")),
+        (Role::Router, Some("peer-forbidden")),
+    ] {
+        let answer = server.raw(&ca.client(role, "anna")).await.get("/whoami").await;
+        match refused {
+            None => assert!(answer.contains(" 200 "), "{role:?}: {answer}"),
+            Some(code) => assert!(answer.contains(code), "{role:?}: {answer}"),
+        }
+        let told = answer.contains("this needs the role operator; the certificate says viewer");
+        assert_eq!(told, role == Role::Viewer, "{answer}");
     }
 }
 

@@ -48,7 +48,7 @@ const PLAYERS_MAX: usize = 8;
 pub(crate) async fn run(state: Option<&Path>, args: DemoArgs) -> Result<u8> {
     let topology = up::document(args.topology.as_deref())?;
     let fresh = std::env::temp_dir().join(format!("domicile-demo-{}", std::process::id()));
-    let layout = Layout::locate(Some(state.unwrap_or(&fresh)))?;
+    let layout = Layout::locate(Some(state.unwrap_or(&fresh)), None)?;
     if layout.topology_path().exists() {
         bail!("{} holds a topology already; the demo starts a fresh one", layout.root().display());
     }

@@ -24,10 +24,11 @@ use crate::credentials::{NewCredential, NewOperator, Writer};
 use crate::keys::KeyFolder;
 use crate::layout::Layout;
 use crate::moves::{Mover, page, words};
+use crate::operations::submit::{self, Record};
 use crate::operator::Operator;
 use crate::outside::Outside;
 use crate::term::{self, Steps};
-use crate::{files, status};
+use crate::{files, person, status};
 use anyhow::{Context, Result, bail};
 use assemble::Drill;
 pub(crate) use calendar::utc;
@@ -35,6 +36,7 @@ use conduct::{Act, Conductor};
 use domicile_core::games;
 use domicile_core::ids::{OperatorId, RegionId};
 use domicile_core::note::VerifierKey;
+use domicile_core::operation::Grade;
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_topology::plan::{Facts, Intent, Plan, Refusal};
 use leader::Members;
@@ -58,11 +60,15 @@ pub(crate) const OPERATOR: &str = "drill";
 
 /// The command.
 pub(crate) async fn run(layout: &Layout, args: &DrillArgs) -> Result<u8> {
+    if args.mode == DrillMode::Live {
+        person::require(layout, Grade::DrLead)?;
+    }
     let report = match carry_out(layout, args).await? {
         Ok(report) => report,
         Err(code) => return Ok(code),
     };
     hand_over(layout, &report, args)?;
+    enter(layout, &report, args).await;
     Ok(if report.passed { PASSED } else { NOT_PASSED })
 }
 
@@ -106,6 +112,7 @@ pub(crate) async fn demonstrate(layout: &Layout, report: PathBuf) -> Result<()> 
         bail!("the topology is not fit for a drill");
     };
     hand_over(layout, &report, &args)?;
+    enter(layout, &report, &args).await;
     let evidence = report.findings.iter().filter(|finding| !finding.is_timing && !finding.passed);
     let broken: Vec<&str> = evidence.map(|finding| finding.objective.as_str()).collect();
     if !broken.is_empty() {
@@ -282,6 +289,17 @@ async fn register(
     let router = router.or(topology.routers.first()).context("the topology has no router")?;
     let operator = Operator::new(outside.clone(), router.endpoint.to_string(), &credential)?;
     Ok((OPERATOR.parse()?, operator))
+}
+
+/// Enters a live drill into the operations log, by the digest of its report.
+async fn enter(layout: &Layout, report: &Report, args: &DrillArgs) {
+    if args.mode != DrillMode::Live {
+        return;
+    }
+    let Ok(json) = serde_json::to_vec_pretty(report) else { return };
+    let sha256 = seal::digest(&json);
+    let record = Record::drill(&report.id, args.kind.name(), report.passed, &sha256);
+    submit::record(layout, &record).await;
 }
 
 fn hand_over(layout: &Layout, report: &Report, args: &DrillArgs) -> Result<()> {

@@ -72,7 +72,8 @@ pub(crate) fn verify(folder: &Path, keys: &[VerifierKey]) -> Result<Report> {
     Ok(report)
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// A file's SHA-256, as the note names it.
+pub(crate) fn digest(bytes: &[u8]) -> String {
     hex::encode(&Sha256::digest(bytes))
 }
 

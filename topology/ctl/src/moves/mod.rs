@@ -13,9 +13,12 @@ pub(crate) mod words;
 pub(crate) use mover::{Mover, running};
 
 use crate::layout::Layout;
+use crate::operations::submit::{self, Record};
+use crate::person;
 use crate::term;
 use anyhow::Result;
 use cli::{Abandon, Conduct, Print, Resume, Verb};
+use domicile_core::operation::Grade;
 use domicile_execute::{ExecuteError, Finished, Outcome};
 use domicile_topology::plan::{Plan, Refusal};
 use progress::Terminal;
@@ -44,11 +47,13 @@ pub(crate) async fn run(layout: &Layout, verb: Verb<Conduct>) -> Result<u8> {
     if conduct.dry_run {
         return Ok(DONE);
     }
+    person::require(layout, Grade::DrLead)?;
     if !conduct.yes && !confirm::confirmed(&plan, mover.topology().cluster.as_str())? {
         term::note("called off; nothing was changed")?;
         return Ok(CALLED_OFF);
     }
     let ended = mover.run(&plan, &Terminal::with(&())).await;
+    enter(layout, intent.verb(), &ended).await;
     told(Some(&plan), ended, conduct.json)
 }
 
@@ -63,20 +68,36 @@ pub(crate) async fn print(layout: &Layout, verb: Verb<Print>) -> Result<u8> {
 
 /// `domicile resume`.
 pub(crate) async fn resume(layout: &Layout, args: &Resume) -> Result<u8> {
+    person::require(layout, Grade::DrLead)?;
     let ended = Mover::open(layout)?.resume(&Terminal::with(&())).await;
+    enter(layout, "resume", &ended).await;
     told(None, ended, args.json)
 }
 
 /// `domicile abandon`.
 pub(crate) async fn abandon(layout: &Layout, args: &Abandon) -> Result<u8> {
+    person::require(layout, Grade::DrLead)?;
     let mover = Mover::open(layout)?;
     let what = format!("plan {} ends where it stands, and cannot be resumed", args.plan);
     if !args.yes && !confirm::typed(&what, mover.topology().cluster.as_str())? {
         return Ok(CALLED_OFF);
     }
     mover.abandon(&args.plan, &args.reason).await?;
+    let outcome = Outcome::Abandoned { reason: args.reason.clone() };
+    if let Ok(audit) = mover.audit() {
+        let record = Record::plan(&args.plan, "abandon", &outcome, &audit.head);
+        submit::record(layout, &record).await;
+    }
     term::say(format_args!("abandoned {}; see `domicile status`, then plan anew", args.plan))?;
     Ok(DONE)
+}
+
+/// Enters a plan that has ended into the operations log.
+async fn enter(layout: &Layout, verb: &str, ended: &Result<Finished, ExecuteError>) {
+    let Ok(finished) = ended else { return };
+    let Some(audit) = &finished.audit else { return };
+    let record = Record::plan(&finished.id, verb, &finished.outcome, &audit.head);
+    submit::record(layout, &record).await;
 }
 
 fn show(plan: &Plan, as_json: bool) -> Result<()> {

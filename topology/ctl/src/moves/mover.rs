@@ -6,9 +6,10 @@ use crate::layout::Layout;
 use crate::secrets;
 use crate::term;
 use crate::up::Cluster;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use domicile_control::{ControlClient, Plans, StoredPlan};
 use domicile_core::hex;
+use domicile_execute::audit::{Verified, verify};
 use domicile_execute::{
     EtcdJournal, ExecuteError, Executor, Finished, LiveWorld, Progress, World, chain, observe,
 };
@@ -16,6 +17,8 @@ use domicile_topology::Topology;
 use domicile_topology::member::JoinId;
 use domicile_topology::plan::{Facts, Intent, Plan, PlanIds, Refusal, plan};
 use domicile_topology::record::Record;
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -85,6 +88,12 @@ impl Mover {
     /// Ends the plan under way where it stands.
     pub(crate) async fn abandon(&self, id: &str, reason: &str) -> Result<(), ExecuteError> {
         self.executor().abandon(id, reason).await
+    }
+
+    /// What the audit file holds.
+    pub(crate) fn audit(&self) -> Result<Verified> {
+        let file = File::open(&self.audit).context("cannot read the audit file")?;
+        Ok(verify(BufReader::new(file))?)
     }
 
     /// The plan that was begun last, with its journal.

@@ -16,7 +16,8 @@ use crate::files::{self, MODE_PUBLIC};
 use crate::health::{self, Goal};
 use crate::keys::KeyFolder;
 use crate::layout::{self, Layout};
-use crate::pki::{Authority, CERTIFICATE_DAYS, Subject};
+use crate::person;
+use crate::pki::{Authority, CERTIFICATE_DAYS};
 use crate::process::{self, Program, RunAs};
 use crate::programs;
 use crate::provision::{self, Provision};
@@ -130,8 +131,7 @@ async fn prepare(
             &topology.cluster,
             SystemClock.now_unix_s(),
         )?;
-        let operator = Subject { role: "ctl".into(), node: "operator".into(), hosts: Vec::new() };
-        authority.ensure(&layout.operator_tls(), &operator, CERTIFICATE_DAYS)?;
+        authority.ensure(&layout.first_person_tls(), &person::first(), CERTIFICATE_DAYS)?;
         let provision = Provision {
             topology: &topology,
             layout: &layout,

@@ -1,0 +1,127 @@
+//! Enters plans and drills into the operations log once they have ended.
+//!
+//! Best effort, because the writer may be what was moved: the record is first kept in the state folder, and a person is
+//! told how to enter it later. Invariant: nothing here changes how a command ends, or keeps it for longer than
+//! [`WITHIN`].
+
+use crate::credentials::Writer;
+use crate::files::{self, MODE_FOLDER_SECRET, MODE_SECRET};
+use crate::layout::Layout;
+use crate::{person, term};
+use anyhow::{Context, Result};
+use domicile_execute::Outcome;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a command that has ended waits for its entry.
+const WITHIN: Duration = Duration::from_secs(5);
+/// The pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest text of a record.
+const TEXT_MAX_CHARS: usize = 100;
+
+/// What is entered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record {
+    kind: &'static str,
+    id: String,
+    verb: String,
+    outcome: String,
+    actor: String,
+    sha256: String,
+    reason: String,
+}
+
+impl Record {
+    /// A plan that has ended; `sha256` is the head of its audit file's chain.
+    pub(crate) fn plan(id: &str, verb: &str, outcome: &Outcome, sha256: &str) -> Self {
+        let (outcome, reason) = match outcome {
+            Outcome::Completed => ("completed", None),
+            Outcome::CalledOff { reason } => ("called-off", Some(reason)),
+            Outcome::Overtaken => ("overtaken", None),
+            Outcome::Abandoned { reason } => ("abandoned", Some(reason)),
+            Outcome::Superseded { by } => ("superseded", Some(by)),
+        };
+        let reason = reason.cloned().unwrap_or_else(|| format!("{verb} {outcome}"));
+        Self::new("plan", id, verb, outcome, sha256, &reason)
+    }
+
+    /// A drill; `sha256` is that of its signed report.
+    pub(crate) fn drill(id: &str, verb: &str, passed: bool, sha256: &str) -> Self {
+        let outcome = if passed { "passed" } else { "not-passed" };
+        Self::new("drill", id, verb, outcome, sha256, &format!("drill {verb} {outcome}"))
+    }
+
+    fn new(
+        kind: &'static str,
+        id: &str,
+        verb: &str,
+        outcome: &str,
+        sha256: &str,
+        reason: &str,
+    ) -> Self {
+        let short = |text: &str| text.chars().take(TEXT_MAX_CHARS).collect::<String>();
+        Self {
+            kind,
+            id: short(id),
+            verb: short(verb),
+            outcome: outcome.to_owned(),
+            actor: short(&term::person()),
+            sha256: sha256.to_owned(),
+            reason: reason.chars().take(TEXT_MAX_CHARS).collect(),
+        }
+    }
+}
+
+/// Keeps the record, and enters it if the writer takes it soon.
+pub(crate) async fn record(layout: &Layout, record: &Record) {
+    let entered = async {
+        let path = keep(layout, record)?;
+        let sent = tokio::time::timeout(WITHIN, insist(layout, &path)).await;
+        let sent = sent.unwrap_or_else(|_late| Err(anyhow::anyhow!("the writer does not take it")));
+        sent.with_context(|| {
+            format!("enter it later: domicile operations submit {}", path.display())
+        })
+    };
+    if let Err(error) = entered.await {
+        let _told = term::note(format_args!("· not in the operations log: {error:#}"));
+    }
+}
+
+/// `domicile operations submit`.
+pub(super) async fn file(layout: &Layout, path: &Path) -> Result<u8> {
+    send(layout, path).await?;
+    let who = person::of(layout)?.uri();
+    term::say(format_args!("entered into the operations log by {who}"))?;
+    Ok(0)
+}
+
+fn keep(layout: &Layout, record: &Record) -> Result<PathBuf> {
+    let folder = layout.unsubmitted();
+    files::folder(&folder, MODE_FOLDER_SECRET)?;
+    let path = folder.join(format!("{}-{}.json", record.kind, record.id.replace(['/', '.'], "-")));
+    files::write(&path, &serde_json::to_vec_pretty(record)?, MODE_SECRET)?;
+    Ok(path)
+}
+
+async fn insist(layout: &Layout, path: &Path) -> Result<()> {
+    loop {
+        match send(layout, path).await {
+            Ok(()) => return Ok(()),
+            // A refusal stays one; a writer that is about to serve does not.
+            Err(error) if format!("{error:#}").contains("role-insufficient") => return Err(error),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn send(layout: &Layout, path: &Path) -> Result<()> {
+    let record: Value = serde_json::from_str(&files::read(path)?)
+        .with_context(|| format!("{} holds no record", path.display()))?;
+    let writer = Writer::current(layout).await?;
+    let _entered: Value = writer.post("/internal/v1/operations", &record).await?;
+    // Entered once, whoever sends it again; but it need not be.
+    std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+}
