@@ -47,6 +47,8 @@ pub(crate) type TestBody = BoxBody<Bytes, Infallible>;
 type Answering = Pin<Box<dyn Future<Output = Response<TestBody>> + Send>>;
 type Script = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
 
+/// What the router asks a writer by itself: nothing is revoked, and tests neither see nor script it.
+const REVOCATIONS: &str = "/feed/v1/revocations";
 /// Time of a wait that should not be needed in full.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The names of the upstreams, with role, region and (for readers) jurisdictions.
@@ -97,7 +99,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Everything it was asked besides probes.
+    /// Everything it was asked besides probes and the router's own questions.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
@@ -344,14 +346,20 @@ async fn start_node(ca: &TestCa, role: Role, shown: &str, name: &'static str, po
     let drain = Drain::new(DrainLimits { grace_ms: 0, wait_ms: 0 });
     let (noted, current, ending) = (seen.clone(), script.clone(), drain.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        if request.uri().path() != "/readyz" {
+        let is_feed = request.uri().path() == REVOCATIONS;
+        if !is_feed && request.uri().path() != "/readyz" {
             let peer = request.extensions().get::<Peer>().map(|peer| peer.0.uri());
             let (method, uri) = (request.method().clone(), request.uri().clone());
             let seen = Seen { method, uri, headers: request.headers().clone(), peer };
             noted.lock().unwrap().push(seen);
         }
         let script = current.lock().unwrap().clone();
-        async move { Ok::<_, Infallible>(script(request).await) }
+        async move {
+            if is_feed {
+                return Ok::<_, Infallible>(text(StatusCode::OK, r#"{"revoked":[],"more":false}"#));
+            }
+            Ok(script(request).await)
+        }
     });
     tokio::spawn(async move { listener.serve(service, &ending).await });
     Node { addr, seen, script, drain }

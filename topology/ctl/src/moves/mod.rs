@@ -68,16 +68,17 @@ pub(crate) async fn print(layout: &Layout, verb: Verb<Print>) -> Result<u8> {
 
 /// `domicile resume`.
 pub(crate) async fn resume(layout: &Layout, args: &Resume) -> Result<u8> {
+    let mover = Mover::open(layout)?;
     person::require(layout, Grade::DrLead)?;
-    let ended = Mover::open(layout)?.resume(&Terminal::with(&())).await;
+    let ended = mover.resume(&Terminal::with(&())).await;
     enter(layout, "resume", &ended).await;
     told(None, ended, args.json)
 }
 
 /// `domicile abandon`.
 pub(crate) async fn abandon(layout: &Layout, args: &Abandon) -> Result<u8> {
-    person::require(layout, Grade::DrLead)?;
     let mover = Mover::open(layout)?;
+    person::require(layout, Grade::DrLead)?;
     let what = format!("plan {} ends where it stands, and cannot be resumed", args.plan);
     if !args.yes && !confirm::typed(&what, mover.topology().cluster.as_str())? {
         return Ok(CALLED_OFF);
