@@ -110,7 +110,7 @@ fn shows_its_own(link: &Link, node: &str) -> bool {
         }
         "postgres" => match link.application.as_str() {
             "domicile-agent" => issued(node, "agent"),
-            _ => issued("operator", "ctl"),
+            _ => issued("admin", "dr-lead"),
         },
         _ => false,
     }

@@ -97,7 +97,8 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self) {
-        while self.leaving.borrow().is_none() && self.engine.strong_count() > 0 {
+        let mut leaving = self.leaving.clone();
+        while leaving.borrow().is_none() && self.engine.strong_count() > 0 {
             if let Err(error) = self.hold().await {
                 let reason = telemetry::chain(&error);
                 tracing::warn!(
@@ -110,7 +111,9 @@ impl Owner {
             // Whatever they were at: another process may own the tables by now.
             self.held.clear();
             metrics::gauge!("domicile_writer_floor_tables").set(0.0);
-            tokio::time::sleep(limits::FLOOR_TICK).await;
+            // The writer's move waits for this: who leaves already pauses no more.
+            let left = leaving.wait_for(Option::is_some);
+            let _left = tokio::time::timeout(limits::FLOOR_TICK, left).await.is_ok();
         }
     }
 

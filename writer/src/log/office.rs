@@ -55,7 +55,9 @@ impl Office {
                 tracing::warn!(error, "the desk at the database is lost: no log is written here");
             }
             was_lost = ended.is_err();
-            let _stopping = tokio::time::timeout(limits::DESK_PAUSE, stopped.changed()).await;
+            // The writer's move waits for this: who is stopped already pauses no more.
+            let told = stopped.wait_for(|stopped| *stopped);
+            let _told = tokio::time::timeout(limits::DESK_PAUSE, told).await.is_ok();
         }
         duty.end().await;
     }
