@@ -1,7 +1,8 @@
 //! `promote`: the standby becomes primary of the epoch that the control record gives it.
 //!
 //! Invariants: only while a fresh record names this node at this epoch; what its commits wait for is in force before it
-//! takes any; it drops nothing; the timeline is told from the write-ahead log, since the control file lags behind.
+//! takes any, and with it a short wait for the lost source; it drops nothing; the timeline is told from the write-ahead
+//! log, since the control file lags behind.
 //! Deliberately absent: opening the epoch – until then the writer's role cannot log in.
 
 use std::time::Duration;

@@ -40,6 +40,10 @@ const REPLICATION_TIMEOUT_MS: u32 = 5_000;
 const CONNECT_TIMEOUT_S: u32 = 3;
 /// Walsenders and slots: standbys, readers and their table copies, with room to rejoin.
 const MAX_REPLICATION: u32 = 60;
+/// How long a server that lost its source waits before it asks again.
+const RETRY_MS: u32 = 500;
+/// The same while it is promoted: Postgres sits out this wait even when the promotion comes within it.
+const RETRY_PROMOTING_MS: u32 = 10;
 /// Client connections: the pools of all writers of the region plus the agent's own.
 const MAX_CONNECTIONS: u32 = 200;
 /// Background processes: apply and table-copy workers of a reader that hosts many jurisdictions.
@@ -181,7 +185,7 @@ fn replication(set: &mut impl FnMut(&str, &str)) {
     set("wal_sender_timeout", &timeout);
     set("wal_receiver_timeout", &timeout);
     set("wal_receiver_status_interval", "1s");
-    set("wal_retrieve_retry_interval", "500ms");
+    set("wal_retrieve_retry_interval", &format!("{RETRY_MS}ms"));
     set("tcp_keepalives_idle", "5");
     set("tcp_keepalives_interval", "1");
     set("tcp_keepalives_count", "5");
@@ -219,6 +223,10 @@ pub fn render_role(input: &RoleSettings<'_>) -> String {
             conninfo(&Login::replication(upstream.address, None), input.passfile, input.tls);
         put(&mut out, "primary_conninfo", &conninfo);
         put(&mut out, "primary_slot_name", &upstream.member.slot_name());
+        // Only a standby that is being promoted has anything to wait for.
+        if *input.sync != SyncTarget::Closed {
+            put(&mut out, "wal_retrieve_retry_interval", &format!("{RETRY_PROMOTING_MS}ms"));
+        }
     }
     put(&mut out, "sync_replication_slots", if input.slot_sync { "on" } else { "off" });
     put(&mut out, "synchronous_standby_names", &standby_names(input.sync));
@@ -375,6 +383,16 @@ mod tests {
         assert!(conninfo.contains("dbname=''domicile''"), "slot copying needs a database");
         assert!(!conninfo.contains("application_name"), "the name comes from cluster_name");
         assert!(conninfo.contains(r"o\\''brien"), "{conninfo}");
+    }
+
+    #[test]
+    fn only_a_standby_being_promoted_asks_its_source_at_short_intervals() {
+        let interval = "wal_retrieve_retry_interval";
+        for sync in [SyncTarget::Off, SyncTarget::Member(member())] {
+            assert_eq!(line(&role(true, &sync), interval), "'10ms'");
+            assert!(!role(false, &sync).contains(interval));
+        }
+        assert!(!role(true, &SyncTarget::Closed).contains(interval));
     }
 
     #[test]
