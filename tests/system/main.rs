@@ -13,6 +13,7 @@ mod loss;
 mod moves;
 mod path;
 mod refusals;
+mod silent_writers;
 mod standby;
 mod tls;
 mod tls_return;

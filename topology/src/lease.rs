@@ -3,7 +3,9 @@
 //! Each writer of the record's region keeps one key `writer-lease/<node>` on a lease of the control plane, put there by a
 //! transaction that requires the record it has seen. While the record says `one` it answers nothing after the deadline,
 //! counted on a clock that runs through suspend from when the last good keep-alive was *sent*. A forced failover waits
-//! until no such key of an earlier epoch is left; taking one away does not shorten the wait. Deliberately absent: IO.
+//! until no such key of an earlier epoch is left; taking one away does not shorten the wait. A degradation waits until each
+//! such key says *enforcing*; of a writer without a key – dead, frozen, cut off – the primary's agent ends the database
+//! sessions before commits stop waiting. Deliberately absent: IO.
 
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
@@ -30,4 +32,9 @@ pub struct WriterLease {
     pub epoch: Epoch,
     /// Whether it answers under this lease only.
     pub enforcing: bool,
+}
+
+/// How a writer's database sessions are named, so that the agent beside the database knows whose they are.
+pub fn session_name(writer: &NodeId) -> String {
+    format!("domicile-writer/{writer}")
 }

@@ -15,6 +15,7 @@ use domicile_service::listener::ListenerLimits;
 use domicile_service::telemetry::TelemetryConfig;
 use domicile_service::tls::ClientTls;
 use domicile_service::token::{TokenKeyError, TokenSigner};
+use domicile_topology::lease::session_name;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -135,7 +136,7 @@ impl Config {
             user: postgres.user.clone(),
             password: config::secret(&folder.join(&postgres.password_file))?,
             tls: postgres.tls.then(|| tls.config()),
-            application_name: format!("domicile-writer/{}", self.node),
+            application_name: session_name(&self.node),
             connect_timeout_ms: limits::CONNECT_MS,
             statement_timeout_ms: limits::STATEMENT_MS,
         };

@@ -6,13 +6,15 @@
 //! when the last good keep-alive was *sent*. A forced failover waits until the lease's key is gone.
 //! Invariants: a writer that the record no longer names, or names in another epoch, tells nothing, whatever its lease;
 //! the key says *enforcing* only while this process enforces: after the record has gone back to `two`, answers need the
-//! lease until the key says otherwise, since a degradation relies on the key. Deliberately absent: stopping work. Who may not answer
-//! may well write; its answers are unknown.
+//! lease until the key says otherwise, since a degradation relies on the key. A writer that is cut off may not have heard
+//! of a degradation; it hears it from its database sessions: what a session commits of which the server has not said that it
+//! waits for the second region is told under the lease only. Deliberately absent: stopping work. Who may not answer may well
+//! write; its answers are unknown.
 
 use domicile_control::{Error, Known, LeaseId, Leases, Revision, Watch};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
-use domicile_postgres::AnswerGuard;
+use domicile_postgres::{AnswerGuard, Wait};
 use domicile_service::clock::Clock;
 use domicile_service::telemetry;
 use domicile_topology::document::Durability;
@@ -55,16 +57,30 @@ impl Standing {
         Self { record, region, clock, held: Mutex::new(None), key_enforces: AtomicBool::new(false) }
     }
 
-    /// Whether answers of this epoch may leave now.
-    pub fn holds_in(&self, epoch: Epoch) -> bool {
-        let durability = match &*self.record.borrow() {
+    /// Whether answers of this epoch may leave now, if their commits waited so.
+    pub fn holds_in(&self, epoch: Epoch, wait: Wait) -> bool {
+        let Some(durability) = self.durability_in(epoch) else { return false };
+        let is_fenced = wait == Wait::Kept && self.is_free(durability);
+        is_fenced || self.is_leased(epoch)
+    }
+
+    /// Whether answers of this epoch leave without a lease, as commits wait for the second region.
+    fn rests_on_wait(&self, epoch: Epoch) -> bool {
+        self.durability_in(epoch).is_some_and(|durability| self.is_free(durability))
+    }
+
+    /// The last known durability, while the record names this region at this epoch.
+    fn durability_in(&self, epoch: Epoch) -> Option<Durability> {
+        match &*self.record.borrow() {
             Some(Known { value, .. }) if names(value, &self.region) && value.epoch == epoch => {
-                value.durability
+                Some(value.durability)
             }
-            _ => return false,
-        };
-        let is_free = durability == Durability::Two && !self.key_enforces.load(Ordering::SeqCst);
-        is_free || self.is_leased(epoch)
+            _ => None,
+        }
+    }
+
+    fn is_free(&self, durability: Durability) -> bool {
+        durability == Durability::Two && !self.key_enforces.load(Ordering::SeqCst)
     }
 
     /// Notes what the key says: before it may say *enforcing*, and after it no longer does.
@@ -108,11 +124,40 @@ pub struct Tenure {
     pub standing: Arc<Standing>,
     /// The epoch.
     pub epoch: Epoch,
+    /// The server has said last that commits wait for nobody, although the last known record says two.
+    unfenced: Arc<AtomicBool>,
+}
+
+impl Tenure {
+    /// The tenure of this epoch.
+    pub fn new(standing: Arc<Standing>, epoch: Epoch) -> Self {
+        Self { standing, epoch, unfenced: Arc::default() }
+    }
+
+    /// Whether anything may be told now, and so whether it is worth while to begin.
+    pub fn holds(&self) -> bool {
+        let is_unfenced = self.unfenced.load(Ordering::SeqCst);
+        let wait = if is_unfenced { Wait::NotKnown } else { Wait::Kept };
+        self.standing.holds_in(self.epoch, wait)
+    }
 }
 
 impl AnswerGuard for Tenure {
-    fn holds(&self) -> bool {
-        self.standing.holds_in(self.epoch)
+    fn holds(&self, wait: Wait) -> bool {
+        self.standing.holds_in(self.epoch, wait)
+    }
+
+    fn rests_on_wait(&self) -> bool {
+        self.standing.rests_on_wait(self.epoch)
+    }
+
+    fn heard(&self, wait: Wait) {
+        let is_unfenced = wait == Wait::NotKnown;
+        if is_unfenced && !self.unfenced.swap(is_unfenced, Ordering::SeqCst) {
+            let epoch = self.epoch;
+            tracing::warn!(%epoch, "commits wait for nobody, though the last known record says two: answers need the lease");
+        }
+        self.unfenced.store(is_unfenced, Ordering::SeqCst);
     }
 }
 
@@ -243,37 +288,57 @@ mod tests {
         (Standing::new(seen, region, clock.clone()), record, clock)
     }
 
+    /// Commits wait as the record says.
+    fn holds(standing: &Standing, epoch: u64) -> bool {
+        standing.holds_in(Epoch(epoch), Wait::Kept)
+    }
+
+    #[test]
+    fn who_has_not_heard_of_one_copy_tells_nothing_that_nobody_confirmed() {
+        let (standing, _records, clock) = standing(Durability::Two);
+        let tenure = Tenure::new(Arc::new(standing), Epoch(1));
+        assert!(AnswerGuard::holds(&tenure, Wait::Kept) && tenure.rests_on_wait());
+        assert!(!AnswerGuard::holds(&tenure, Wait::NotKnown), "no lease, and nobody confirms");
+        tenure.heard(Wait::NotKnown);
+        assert!(!tenure.holds(), "nor is anything begun");
+        tenure.standing.hold(Epoch(1), clock.monotonic(), TTL_S);
+        assert!(tenure.holds() && AnswerGuard::holds(&tenure, Wait::NotKnown), "leased");
+        tenure.standing.set(None);
+        tenure.heard(Wait::Kept);
+        assert!(tenure.holds() && !AnswerGuard::holds(&tenure, Wait::NotKnown));
+    }
+
     #[test]
     fn with_two_copies_the_record_is_enough() {
         let (standing, records, clock) = standing(Durability::Two);
         clock.advance(Duration::from_hours(1));
-        assert!(standing.holds_in(Epoch(1)) && !standing.one_copy());
-        assert!(!standing.holds_in(Epoch(2)), "an epoch that is not the record's");
+        assert!(holds(&standing, 1) && !standing.one_copy());
+        assert!(!holds(&standing, 2), "an epoch that is not the record's");
         let away =
             Record { writer_region: RegionId::parse("de-1").unwrap(), ..record(Durability::Two) };
         records.send_replace(Some(known(away)));
-        assert!(!standing.holds_in(Epoch(1)), "another region writes");
+        assert!(!holds(&standing, 1), "another region writes");
         records.send_replace(None);
-        assert!(!standing.holds_in(Epoch(1)), "nothing is known");
+        assert!(!holds(&standing, 1), "nothing is known");
     }
 
     #[test]
     fn with_one_copy_nothing_leaves_after_the_lease_counted_from_the_sending() {
         let (standing, _records, clock) = standing(Durability::One);
-        assert!(standing.one_copy() && !standing.holds_in(Epoch(1)), "no lease yet");
+        assert!(standing.one_copy() && !holds(&standing, 1), "no lease yet");
         let sent = clock.monotonic();
         // The answer took a second to come back: that second is gone.
         clock.advance(Duration::from_secs(1));
         standing.hold(Epoch(1), sent, TTL_S);
-        assert!(standing.holds_in(Epoch(1)));
+        assert!(holds(&standing, 1));
         clock.advance(Duration::from_millis(1_499));
-        assert!(standing.holds_in(Epoch(1)));
+        assert!(holds(&standing, 1));
         clock.advance(Duration::from_millis(1));
-        assert!(!standing.holds_in(Epoch(1)), "the margin before the end");
+        assert!(!holds(&standing, 1), "the margin before the end");
         standing.hold(Epoch(1), clock.monotonic(), TTL_S);
-        assert!(standing.holds_in(Epoch(1)));
+        assert!(holds(&standing, 1));
         clock.advance(Duration::from_mins(1));
-        assert!(!standing.holds_in(Epoch(1)), "the machine slept");
+        assert!(!holds(&standing, 1), "the machine slept");
     }
 
     #[test]
@@ -282,14 +347,14 @@ mod tests {
         standing.hold(Epoch(1), clock.monotonic(), TTL_S);
         let next = Record { epoch: Epoch(2), ..record(Durability::One) };
         records.send_replace(Some(known(next)));
-        assert!(!standing.holds_in(Epoch(1)) && !standing.holds_in(Epoch(2)));
+        assert!(!holds(&standing, 1) && !holds(&standing, 2));
         standing.hold(Epoch(2), clock.monotonic(), TTL_S);
-        assert!(standing.holds_in(Epoch(2)));
+        assert!(holds(&standing, 2));
         standing.set(None);
-        assert!(!standing.holds_in(Epoch(2)));
+        assert!(!holds(&standing, 2));
         let two = Record { epoch: Epoch(2), ..record(Durability::Two) };
         records.send_replace(Some(known(two)));
-        assert!(standing.holds_in(Epoch(2)), "two copies need no lease");
+        assert!(holds(&standing, 2), "two copies need no lease");
     }
 
     #[test]
@@ -298,10 +363,10 @@ mod tests {
         standing.note_key(true);
         standing.hold(Epoch(1), clock.monotonic(), TTL_S);
         records.send_replace(Some(known(record(Durability::Two))));
-        assert!(standing.holds_in(Epoch(1)));
+        assert!(holds(&standing, 1));
         clock.advance(Duration::from_mins(1));
-        assert!(!standing.holds_in(Epoch(1)), "a degradation could rely on the key");
+        assert!(!holds(&standing, 1), "a degradation could rely on the key");
         standing.note_key(false);
-        assert!(standing.holds_in(Epoch(1)));
+        assert!(holds(&standing, 1));
     }
 }

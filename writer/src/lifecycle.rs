@@ -211,7 +211,7 @@ impl Lifecycle {
 
     async fn open(&self, term: &Term) -> Result<Running, String> {
         let chain = |error: domicile_postgres::Error| telemetry::chain(&error);
-        let tenure = Tenure { standing: Arc::clone(&self.standing), epoch: term.epoch };
+        let tenure = Tenure::new(Arc::clone(&self.standing), term.epoch);
         if !tenure.holds() {
             return Err(format!(
                 "epoch {}: with one copy nothing is served without the lease",

@@ -7,7 +7,6 @@ use crate::engine::Engine;
 use crate::stream::Hub;
 use arc_swap::ArcSwapOption;
 use domicile_core::error::Code;
-use domicile_postgres::AnswerGuard;
 use domicile_service::drain::Drain;
 use domicile_service::token::TokenVerifier;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use crate::config::{Access, ConnectConfig};
 use crate::error::{Error, Kind};
 use crate::link::{self, Link};
 use crate::transaction::Tx;
+use crate::wait::{self, Wait};
 use crate::{SERVER_VERSION_MIN, STATEMENT_GRACE_MS, STATEMENTS_CACHED_MAX, observe};
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -141,6 +142,19 @@ impl Connection {
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.wire.link
     }
+
+    /// What is known of the wait of this session's commits.
+    pub(crate) fn wait(&self) -> Wait {
+        self.wire.wait()
+    }
+
+    /// Asks the server whether this session's commits wait. A failure retires it.
+    pub(crate) async fn ask_wait(&self) -> Result<Wait, Error> {
+        let retired = &self.wire.retired;
+        let wait = wait::ask(self).await.inspect_err(|_| retired.store(true, Ordering::Release))?;
+        self.wire.waits.store(wait == Wait::Kept, Ordering::Release);
+        Ok(wait)
+    }
 }
 
 impl Query for Connection {
@@ -163,6 +177,8 @@ pub(crate) struct Wire {
     pub(crate) retired: AtomicBool,
     /// Statements sent whose answer nobody has seen; given-up ones are never subtracted.
     pub(crate) unanswered: AtomicUsize,
+    /// Commits wait for the second region, as the server has said.
+    waits: AtomicBool,
     statements: Mutex<HashMap<Box<str>, Statement>>,
     limit_ms: u64,
 }
@@ -174,6 +190,7 @@ impl Wire {
             link,
             retired: AtomicBool::new(false),
             unanswered: AtomicUsize::new(0),
+            waits: AtomicBool::new(false),
             statements: Mutex::default(),
             limit_ms: config.statement_timeout_ms.saturating_add(STATEMENT_GRACE_MS),
         }
@@ -181,6 +198,10 @@ impl Wire {
 
     pub(crate) fn error(&self, operation: &'static str, kind: Kind) -> Error {
         Error::new(operation, &self.target, kind)
+    }
+
+    pub(crate) fn wait(&self) -> Wait {
+        if self.waits.load(Ordering::Acquire) { Wait::Kept } else { Wait::NotKnown }
     }
 
     pub(crate) async fn query(

@@ -20,6 +20,7 @@ mod observe;
 mod pool;
 mod schema;
 mod transaction;
+pub mod wait;
 
 pub use config::{ConnectConfig, PoolConfig};
 pub use connection::{Connection, Params, Query, connect};
@@ -32,6 +33,7 @@ pub use schema::{
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types;
 pub use transaction::{CommitError, Durable, Tx, UnknownCause};
+pub use wait::Wait;
 
 /// Oldest server that keeps failover slots synchronized, as `server_version_num`.
 pub const SERVER_VERSION_MIN: i32 = 170_000;

@@ -12,6 +12,7 @@ use crate::connection::{Connection, Params, Query};
 use crate::error::{Error, Kind};
 use crate::guard::AnswerGuard;
 use crate::transaction::Tx;
+use crate::wait::Wait;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -55,7 +56,8 @@ impl Pool {
         Self::make(config, None)
     }
 
-    /// As [`Self::new`]; a commit is durable only while `guard` holds, and unknown otherwise.
+    /// As [`Self::new`]; a commit is durable only while `guard` holds, and unknown otherwise. Where the guard rests on the
+    /// wait for the second region, a session is given out after the server was asked about it.
     pub fn guarded(config: PoolConfig, guard: Arc<dyn AnswerGuard>) -> Result<Self, Error> {
         Self::make(config, Some(guard))
     }
@@ -98,6 +100,7 @@ impl Pool {
             Some(connection) => connection,
             None => Connection::open(&shared.config.connect, Access::Pooled).await?,
         };
+        shared.learn_wait(&connection).await?;
         metrics::gauge!("domicile_postgres_sessions_in_use").increment(1.0);
         Ok(Session { held: Some((connection, place)), shared: Arc::clone(shared) })
     }
@@ -161,6 +164,15 @@ impl Shared {
         if !self.closed.load(Ordering::Acquire) {
             idle.push(connection);
         }
+    }
+
+    /// Sees that the session's commits wait for the second region, where the guard rests on that.
+    async fn learn_wait(&self, connection: &Connection) -> Result<(), Error> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        if connection.wait() == Wait::NotKnown && guard.rests_on_wait() {
+            guard.heard(connection.ask_wait().await?);
+        }
+        Ok(())
     }
 
     fn take_idle(&self) -> Option<Connection> {

@@ -15,6 +15,7 @@ use crate::connection::{Params, Query, Wire};
 use crate::error::{Error, Kind};
 use crate::guard::AnswerGuard;
 use crate::observe;
+use crate::wait::Wait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -173,7 +174,9 @@ impl<'s> Tx<'s> {
         let answer = timeout(until.saturating_duration_since(Instant::now()), inner.commit()).await;
         let outcome = match answer {
             Err(_elapsed) => Err(CommitError::Unknown(UnknownCause::Deadline)),
-            Ok(Ok(())) => wire.acknowledged().and_then(|durable| tellable(durable, guard)),
+            Ok(Ok(())) => {
+                wire.acknowledged().and_then(|durable| tellable(durable, guard, wire.wait()))
+            }
             Ok(Err(source)) => Err(wire.refused(&source)),
         };
         if !matches!(outcome, Err(CommitError::Unknown(_))) {
@@ -208,8 +211,12 @@ impl std::fmt::Debug for Tx<'_> {
 }
 
 /// The last question before anybody is told.
-fn tellable(durable: Durable, guard: Option<&dyn AnswerGuard>) -> Result<Durable, CommitError> {
-    if guard.is_none_or(AnswerGuard::holds) {
+fn tellable(
+    durable: Durable,
+    guard: Option<&dyn AnswerGuard>,
+    wait: Wait,
+) -> Result<Durable, CommitError> {
+    if guard.is_none_or(|guard| guard.holds(wait)) {
         Ok(durable)
     } else {
         Err(CommitError::Unknown(UnknownCause::NotGuarded))

@@ -7,9 +7,10 @@ mod cluster;
 use cluster::{Server, eventually};
 use domicile_postgres::{
     AnswerGuard, Class, CommitError, Connection, Durable, Pool, PoolState, Session, UnknownCause,
+    Wait, wait,
 };
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -174,9 +175,95 @@ async fn a_server_that_dies_in_a_commit_leaves_it_unknown() {
 struct Switch(AtomicBool);
 
 impl AnswerGuard for Switch {
-    fn holds(&self) -> bool {
+    fn holds(&self, _wait: Wait) -> bool {
         self.0.load(Ordering::Acquire)
     }
+
+    fn rests_on_wait(&self) -> bool {
+        false
+    }
+
+    fn heard(&self, _wait: Wait) {}
+}
+
+/// Rests on the wait for the second region, and on nothing else.
+#[derive(Debug, Default)]
+struct Fenced(Mutex<Vec<Wait>>);
+
+impl AnswerGuard for Fenced {
+    fn holds(&self, wait: Wait) -> bool {
+        wait == Wait::Kept
+    }
+
+    fn rests_on_wait(&self) -> bool {
+        true
+    }
+
+    fn heard(&self, wait: Wait) {
+        self.0.lock().unwrap().push(wait);
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_commits_wait_for_nobody_tells_nothing_to_who_rests_on_the_wait() {
+    let (primary, _standby) = pair().await;
+    let admin = primary.superuser().await;
+    admin.batch_execute("CREATE TABLE thing (id int PRIMARY KEY)").await.unwrap();
+    let guard = Arc::new(Fenced::default());
+    let pool = Pool::guarded(primary.pool_config(4), guard.clone()).unwrap();
+    let mut fenced = pool.session().await.unwrap();
+    insert(&mut fenced, 1, LONG).await.unwrap();
+
+    // As the agent does it: nobody asks meanwhile, who rests on the wait is ended, then it is taken down.
+    let taking = primary.superuser().await;
+    taking.batch_execute(wait::TAKE_DOWN_SQL).await.unwrap();
+    let asking = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.session().await }
+    });
+    eventually("somebody asks", async || {
+        !taking.query(wait::ASKING_SQL, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    let fenced_pid: i32 = fenced.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    admin.query("SELECT pg_terminate_backend($1)", &[&fenced_pid]).await.unwrap();
+    primary.configure("synchronous_standby_names = ''");
+    primary.reload();
+    eventually("the wait is down", async || {
+        let fresh = primary.superuser().await;
+        let sql = "SELECT current_setting('synchronous_standby_names')";
+        fresh.query_one(sql, &[]).await.unwrap().get::<_, String>(0).is_empty()
+    })
+    .await;
+    assert!(!asking.is_finished(), "it asks only when the wait is down");
+    assert!(matches!(
+        cause(insert_or_lost(&mut fenced, 2).await),
+        UnknownCause::ConnectionLost | UnknownCause::AdminTerminated
+    ));
+    drop(taking);
+
+    let mut unfenced = asking.await.unwrap().unwrap();
+    assert_eq!(
+        *guard.0.lock().unwrap(),
+        [Wait::Kept, Wait::NotKnown],
+        "it was waiting with an older setting"
+    );
+    assert_eq!(cause(insert(&mut unfenced, 3, LONG).await), UnknownCause::NotGuarded);
+    assert_eq!(count(&admin, 3).await, 1, "the server has it");
+    drop(unfenced);
+
+    primary.require_standby("second").await;
+    let mut again = pool.session().await.unwrap();
+    insert(&mut again, 4, LONG).await.unwrap();
+    assert_eq!(guard.0.lock().unwrap().last(), Some(&Wait::Kept), "asked anew");
+}
+
+/// As [`insert`]; a session that is over counts as an unknown outcome.
+async fn insert_or_lost(session: &mut Session, id: i32) -> Result<Durable, CommitError> {
+    let lost = |_| CommitError::Unknown(UnknownCause::ConnectionLost);
+    let tx = session.begin().await.map_err(lost)?;
+    tx.execute("INSERT INTO thing VALUES ($1)", &[&id]).await.map_err(lost)?;
+    tx.commit(LONG).await
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_control::{ControlClient, Watch};
+use domicile_control::{ControlClient, Leases, Watch};
 use domicile_topology::Topology;
+use domicile_topology::lease::WriterLease;
 use domicile_topology::record::Record;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -26,6 +27,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait ControlPlane: Send + Sync {
     /// The record as a majority of the control plane has it now, or the last one known.
     fn ask(&self) -> Answer<'_, Authority>;
+    /// The writers' leases as a majority of the control plane has them now; `None` without an answer.
+    fn leases(&self) -> Answer<'_, Option<Vec<WriterLease>>>;
     /// The last known record.
     fn last_record(&self) -> Option<Record>;
     /// The last known topology.
@@ -65,6 +68,14 @@ impl EtcdControl {
 impl ControlPlane for EtcdControl {
     fn ask(&self) -> Answer<'_, Authority> {
         Box::pin(self.ask_etcd())
+    }
+
+    fn leases(&self) -> Answer<'_, Option<Vec<WriterLease>>> {
+        Box::pin(async {
+            let leases = Leases::new(&self.client);
+            let answer = timeout(ASK_TIMEOUT, leases.list()).await.ok()?;
+            answer.inspect_err(|error| tracing::warn!(%error, "no leases are read")).ok()
+        })
     }
 
     fn last_record(&self) -> Option<Record> {

@@ -1,17 +1,16 @@
 //! `demote` and its undoing: the primary ends its term cleanly and waits as a standby that is not started.
 //!
 //! Invariants: only while a fresh record names this node at this epoch with writes closing; nothing is changed before
-//! the writer has finished; the end of the term is remembered before the data directory becomes a standby's, so that a
+//! the writers have finished, or said nothing for a second and had their sessions ended; the end of the term is remembered before the data directory becomes a standby's, so that a
 //! crash in between leaves a node that starts as nothing; a stop that is not clean is no demotion.
 //! Deliberately absent: starting again, which is the new epoch's affair.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use domicile_topology::agent_api::{
     DemoteAnswer, DemoteRequest, Role, StopMode, UndoDemoteAnswer, UndoDemoteRequest,
 };
 use domicile_topology::observed::NodeKind;
-use tokio::time::{Instant, sleep};
 
 use crate::access::Writer;
 use crate::agent::Agent;
@@ -20,11 +19,9 @@ use crate::decide::Disk;
 use crate::error::Error;
 use crate::memory::{self, Demoted, Joined};
 use crate::postmaster::Presence;
-use crate::settings::{MAINTENANCE_DATABASE, SyncTarget, WRITER_ROLE};
+use crate::sessions;
+use crate::settings::{MAINTENANCE_DATABASE, SyncTarget};
 use crate::transfer::{may_demote, recorded_wait};
-
-/// How often the writer's sessions are looked at while they finish.
-const POLL: Duration = Duration::from_millis(4);
 
 impl Agent {
     /// Ends this node's term as primary.
@@ -36,14 +33,15 @@ impl Agent {
         let ended = self.memory().demoted.filter(|demoted| demoted.epoch == request.epoch);
         if let Some(ended) = ended {
             self.wait_as_standby(request, ended.clone())?;
-            return Ok(answer(false, &ended));
+            return Ok(answer(false, &ended, BTreeSet::new()));
         }
         may_demote(&self.config.node, request.epoch, self.control.ask().await)?;
         if self.role() != Role::Primary {
             return Err(Error::State("this node is a standby".to_owned()));
         }
+        let mut silent = BTreeSet::new();
         if self.postmaster.presence() != Presence::Down {
-            self.finish_and_stop(request.drain_timeout_ms).await?;
+            silent = self.finish_and_stop(request.drain_timeout_ms).await?;
         }
         let control = self.tools.control_data(&self.config.postgres.data_dir).await?;
         if !control.clean {
@@ -57,7 +55,7 @@ impl Agent {
         };
         self.wait_as_standby(request, ended.clone())?;
         tracing::info!(epoch = request.epoch.0, end_lsn = %ended.end_lsn, "demoted");
-        Ok(answer(true, &ended))
+        Ok(answer(true, &ended, silent))
     }
 
     /// Makes this node primary again of the epoch that goes on.
@@ -85,14 +83,17 @@ impl Agent {
         Ok(UndoDemoteAnswer { restored })
     }
 
-    async fn finish_and_stop(&self, drain_timeout_ms: u64) -> Result<(), Error> {
+    // A request in the writer is several transactions, and between two of them no session is busy. A writer that closes
+    // ends its sessions when the last request has ended.
+    async fn finish_and_stop(&self, drain_timeout_ms: u64) -> Result<BTreeSet<String>, Error> {
         let server = self.open(MAINTENANCE_DATABASE).await?;
-        until_finished(&server, drain_timeout_ms).await?;
+        let silent = sessions::until_finished(&server, drain_timeout_ms).await?;
         self.write_access_for(Writer::Refused)?;
         self.postmaster.reload();
         let senders = end_logical_senders(&server).await?;
         drop(server);
-        self.postmaster.stop_cleanly(&senders).await.map(drop)
+        self.postmaster.stop_cleanly(&senders).await?;
+        Ok(silent)
     }
 
     fn wait_as_standby(&self, request: &DemoteRequest, ended: Demoted) -> Result<(), Error> {
@@ -125,24 +126,9 @@ impl Agent {
     }
 }
 
-const fn answer(demoted: bool, ended: &Demoted) -> DemoteAnswer {
-    DemoteAnswer { demoted, end_lsn: ended.end_lsn, timeline: ended.timeline }
-}
-
-// A request in the writer is several transactions, and between two of them no session is busy. A writer that closes
-// ends its sessions when the last request has ended.
-async fn until_finished(server: &Session, drain_timeout_ms: u64) -> Result<(), Error> {
-    let step = "wait until the writer has finished";
-    let deadline = Instant::now() + Duration::from_millis(drain_timeout_ms);
-    let present =
-        format!("select exists (select from pg_stat_activity where usename = '{WRITER_ROLE}')");
-    while server.optional::<bool>(step, &present).await?.unwrap_or(true) {
-        if Instant::now() >= deadline {
-            return Err(Error::Timeout { step, timeout_ms: drain_timeout_ms });
-        }
-        sleep(POLL).await;
-    }
-    Ok(())
+fn answer(demoted: bool, ended: &Demoted, silent_writers: BTreeSet<String>) -> DemoteAnswer {
+    let Demoted { end_lsn, timeline, .. } = *ended;
+    DemoteAnswer { demoted, end_lsn, timeline, silent_writers }
 }
 
 // A reader that does not read would hold the stop up for as long as the server believes in it.

@@ -41,6 +41,14 @@ pub enum Error {
         /// Its limit.
         timeout_ms: u64,
     },
+    /// Writers hold database sessions still.
+    #[error("the writer has not finished within {timeout_ms} ms; database sessions: {who}")]
+    NotFinished {
+        /// The limit.
+        timeout_ms: u64,
+        /// Whose, how many, and what they do.
+        who: String,
+    },
     /// A tool or statement failed.
     #[error("{step}: {detail}")]
     Step {
@@ -79,7 +87,7 @@ impl Error {
             Self::NotStarted(Refusal::NoData | Refusal::Demoted | Refusal::Returning)
             | Self::Sync(_)
             | Self::State(_) => Code::NodeState,
-            Self::Timeout { .. } => Code::StepTimeout,
+            Self::Timeout { .. } | Self::NotFinished { .. } => Code::StepTimeout,
             Self::Step { .. } => Code::StepFailed,
             Self::Unknown(_) => Code::OutcomeUnknown,
         }

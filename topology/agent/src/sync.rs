@@ -3,7 +3,7 @@
 //! Invariants: the wait is switched on only for a member that streams and is near, so that switching it on does not
 //! stop the writer; the same reload makes logical slots wait for the member, so that no reader gets ahead of it; the
 //! answer comes after a commit that the member confirmed on disk. The wait is taken down only after the control record
-//! has stopped relying on it.
+//! has stopped relying on it, and only between the sessions of those who may rest on it still ([`crate::wait`]).
 
 use std::time::Duration;
 
@@ -54,15 +54,23 @@ impl Agent {
             None => SyncTarget::Off,
         };
         let changed = wanted != present;
+        if let Some(member) = member.filter(|_| changed) {
+            until_near(&server, member).await?;
+        }
+        // A session that asks sees the wait as it stays: up and in force, or down.
+        let alone = match &wanted {
+            SyncTarget::Member(_) if matches!(present, SyncTarget::Member(_)) => None,
+            _ => Some(self.keep_from_asking().await?),
+        };
+        if let (Some(alone), SyncTarget::Off) = (&alone, &wanted) {
+            self.end_unleased(alone, authority.record()).await?;
+        }
         if changed {
-            if let Some(member) = member {
-                until_near(&server, member).await?;
-            }
             self.remember(|memory| memory.sync = wanted.clone())?;
         }
         self.write_role(true)?;
         self.postmaster.reload();
-        until_effective(&server, &standby_names(&wanted)).await?;
+        self.until_read(&standby_names(&wanted)).await?;
         let (current_lsn, confirmed_lsn) = match member {
             Some(member) => {
                 let (current, confirmed) = until_confirmed(&server, member).await?;
@@ -97,18 +105,6 @@ async fn until_near(server: &Session, member: &Member) -> Result<(), Error> {
             return Ok(());
         }
         wait_on(deadline, "wait until the member streams", STREAM_TIMEOUT_MS).await?;
-    }
-}
-
-async fn until_effective(server: &Session, names: &str) -> Result<(), Error> {
-    let step = "wait until the configuration is read";
-    let deadline = Instant::now() + Duration::from_millis(CONFIRM_TIMEOUT_MS);
-    loop {
-        let sql = "select current_setting('synchronous_standby_names')";
-        if server.optional::<String>(step, sql).await?.as_deref() == Some(names) {
-            return Ok(());
-        }
-        wait_on(deadline, step, CONFIRM_TIMEOUT_MS).await?;
     }
 }
 

@@ -130,6 +130,9 @@ pub enum Learnt {
         end_lsn: Lsn,
         /// On which timeline.
         timeline: u32,
+        /// Writer processes that said nothing any more: their database sessions were ended.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        silent_writers: BTreeSet<String>,
     },
     /// How far the standby has replayed.
     Replayed {

@@ -126,7 +126,8 @@ impl Ground<'_> {
                 };
                 let answer =
                     self.insist(patience, |within| world.demote(node, request(), within)).await?;
-                Ok(Learnt::Demoted { end_lsn: answer.end_lsn, timeline: answer.timeline })
+                let (end_lsn, timeline) = (answer.end_lsn, answer.timeline);
+                Ok(Learnt::Demoted { end_lsn, timeline, silent_writers: answer.silent_writers })
             }
             Action::Promote { node, epoch } => {
                 let request = PromoteRequest { epoch: *epoch };

@@ -6,7 +6,7 @@ use crate::member::Member;
 use domicile_core::epoch::{Epoch, Lsn};
 use domicile_core::ids::{BetId, Jurisdiction, NodeId, OperatorId, RoundId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `POST /v1/checkpoint`: no parameters. Shortens the stop or the promotion that follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct DemoteRequest {
 }
 
 /// What `demote` observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DemoteAnswer {
     /// Demoted now; false: it was.
     pub demoted: bool,
@@ -60,6 +60,9 @@ pub struct DemoteAnswer {
     pub end_lsn: Lsn,
     /// The timeline it ended on.
     pub timeline: u32,
+    /// Writer processes that said nothing while the others finished, frozen or cut off: their sessions were ended.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent_writers: BTreeSet<String>,
 }
 
 /// `POST /v1/demote/undo`: the move is called off before the new epoch; the node is primary again.

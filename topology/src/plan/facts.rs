@@ -216,6 +216,13 @@ impl Facts {
         readers.filter(|node| self.fresh(node).is_some()).cloned().collect()
     }
 
+    /// The writer processes of the record's region that hold no lease: dead, frozen, or cut off from the control plane.
+    pub fn unleased_writers(&self) -> BTreeSet<NodeId> {
+        let is_leased = |node: &NodeId| self.leases.iter().any(|lease| &lease.node == node);
+        let writers = self.topology.writers_in(&self.record.writer_region);
+        writers.iter().map(|writer| &writer.node).filter(|node| !is_leased(node)).cloned().collect()
+    }
+
     /// The missing answer of a node.
     pub fn silent(&self, node: &NodeId, code: RefusalCode) -> Missing {
         let what = match self.nodes.get(node) {

@@ -132,4 +132,8 @@ pub struct Expected {
     pub suspended: BTreeSet<Jurisdiction>,
     /// Readers that have to be copied anew afterwards, because their slot is not ready.
     pub reseeded_readers: BTreeSet<NodeId>,
+    /// Writer processes without a lease: if one is so still when commits stop waiting, its database sessions are ended
+    /// first, and what it had under way is of unknown outcome.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unleased_writers: BTreeSet<NodeId>,
 }

@@ -68,6 +68,8 @@ pub(super) struct Draft {
     pub(super) writer_region: RegionId,
     /// Readers to be copied anew.
     pub(super) reseeded_readers: BTreeSet<NodeId>,
+    /// Writer processes that are fenced from their database before commits stop waiting.
+    pub(super) unleased_writers: BTreeSet<NodeId>,
     /// For people.
     pub(super) remarks: Vec<String>,
 }
@@ -81,6 +83,7 @@ impl Draft {
             lost_writes: LostWrites::None,
             writer_region: facts.record.writer_region.clone(),
             reseeded_readers: BTreeSet::new(),
+            unleased_writers: BTreeSet::new(),
             remarks: Vec::new(),
         }
     }
@@ -122,6 +125,7 @@ impl Draft {
                 lost_writes: self.lost_writes,
                 suspended,
                 reseeded_readers: self.reseeded_readers,
+                unleased_writers: self.unleased_writers,
             },
             remarks: self.remarks,
         }

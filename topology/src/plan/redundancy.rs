@@ -1,7 +1,8 @@
 //! The plans about the second copy: rejoin, restore-durability, degrade.
 //!
 //! Invariants: nobody is promotable while its joining or the wait may change; commits wait for the standby before the
-//! record says `two`, and the record says `one`, with the writers under leases, before they stop waiting.
+//! record says `two`, and the record says `one`, with every writer that holds a lease under it, before they stop waiting;
+//! a plan names the writers without one.
 
 use super::facts::Facts;
 use super::limits::{
@@ -92,6 +93,7 @@ pub(super) fn degrade(facts: &Facts, reason: &str) -> Result<Draft, Refusal> {
     draft.step(enforced, LEASE_TIMEOUT_MS, Undo::Stop);
     let off = Action::SyncOff { node: record.writer_node.clone() };
     draft.step(off, SYNC_TIMEOUT_MS, Undo::Stop);
+    add_unleased(&mut draft, facts);
     if !is_open {
         add_late_opening(&mut draft, facts);
     }
@@ -99,6 +101,18 @@ pub(super) fn degrade(facts: &Facts, reason: &str) -> Result<Draft, Refusal> {
         "Until `domicile restore-durability` has run, the loss of the writer's region loses acknowledged writes.",
     );
     Ok(draft)
+}
+
+/// Whoever holds no lease may not know of one copy: nothing that rests on the second is left to it.
+fn add_unleased(draft: &mut Draft, facts: &Facts) {
+    draft.unleased_writers = facts.unleased_writers();
+    for writer in draft.unleased_writers.clone() {
+        draft.remark(format!(
+            "{writer} holds no lease and need not answer: unless it does by then, its database sessions are ended before \
+             commits stop waiting. What it had under way is of unknown outcome; it acknowledges nothing before it \
+             holds a lease."
+        ));
+    }
 }
 
 /// A move broke after its new primary was promoted: its epoch is opened and its readers follow.

@@ -81,7 +81,7 @@ pub enum Action {
         /// The new epoch.
         epoch: Epoch,
     },
-    /// The writers of the region hold leases of this epoch and answer under them only.
+    /// The writers of the region that hold leases answer under them only, in this epoch.
     AwaitLeaseEnforced {
         /// The writer's region.
         region: RegionId,
@@ -107,7 +107,7 @@ pub enum Action {
         /// Whom it waits for.
         standby: NodeId,
     },
-    /// Commits on `node` wait for nobody. `POST /v1/sync`
+    /// Commits on `node` wait for nobody; sessions of writers without a lease are ended before. `POST /v1/sync`
     SyncOff {
         /// The primary.
         node: NodeId,

@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     LeaseEndNotAwaited,
     DegradesWithoutEnforcement,
     LeavesLeaseBeforeItsKeySaysSo,
+    WritersWithoutLeaseAreNotFenced,
+    NewSessionsAreNotTold,
 }
 
 /// How much may happen.
@@ -41,6 +43,11 @@ pub(crate) enum Happening {
     Learn(Node),
     /// The writer learns of durability two before its key says that it answers without a lease.
     LearnEarly(Node),
+    /// The writer alone is cut off from the control plane, and back.
+    Deafen(Node),
+    Hear(Node),
+    /// The writer's sessions ask the server whether commits wait.
+    Ask(Node),
     LeaseRunsOut(Node),
     LeaseKeyVanishes(Node),
     ReturnByItself(Node),
@@ -176,7 +183,10 @@ impl Protocol {
                 actions.push(Happening::LearnEarly(node));
             }
         }
-        let cannot_renew = !world.reaches(node) || region.role != Role::Primary;
+        if region.unfenced && region.sync.is_some() {
+            actions.push(Happening::Ask(node));
+        }
+        let cannot_renew = !world.reaches(node) || region.role != Role::Primary || region.deaf;
         if region.leased && cannot_renew {
             actions.push(Happening::LeaseRunsOut(node));
         }
@@ -200,9 +210,15 @@ impl Protocol {
         if region.isolated {
             actions.push(Happening::Connect(node));
         }
+        if region.deaf {
+            actions.push(Happening::Hear(node));
+        }
         if world.faults < self.bounds.faults {
             if region.up {
                 actions.push(Happening::Crash(node));
+            }
+            if !region.deaf && world.serves(node) {
+                actions.push(Happening::Deafen(node));
             }
             if !region.isolated {
                 actions.push(Happening::Isolate(node));
@@ -249,15 +265,21 @@ fn learn(world: &mut World, node: Node) {
     let control = world.control;
     let region = &mut world.regions[node];
     if control.writer == node && control.epoch == region.epoch {
+        if region.deaf {
+            return;
+        }
         let one = control.confirms.is_none();
         region.seen = Some(Seen { epoch: region.epoch, one, closing: control.closing });
         region.leased = true;
         world.leases[node] = Some(Lease { epoch: region.epoch, enforcing: one });
     } else {
-        (region.role, region.open, region.leased) = (Role::Stopped, false, false);
-        region.seen = None;
+        (region.role, region.open, region.unfenced) = (Role::Stopped, false, false);
         region.waiting.clear();
-        world.leases[node] = None;
+        // A writer that hears nothing keeps what it has, and its lease runs out.
+        if !region.deaf {
+            (region.seen, region.leased) = (None, false);
+            world.leases[node] = None;
+        }
     }
 }
 
@@ -332,6 +354,11 @@ impl Model for Protocol {
                 let seen = next.regions[node].seen.as_mut()?;
                 seen.one = world.control.confirms.is_none();
             }
+            Happening::Deafen(node) => {
+                (next.regions[node].deaf, next.faults) = (true, world.faults + 1);
+            }
+            Happening::Hear(node) => next.regions[node].deaf = false,
+            Happening::Ask(node) => next.regions[node].unfenced = false,
             Happening::LeaseRunsOut(node) => next.regions[node].leased = false,
             Happening::LeaseKeyVanishes(node) => next.leases[node] = None,
             Happening::ReturnByItself(node) => rejoin(&mut next, node, self.bug)?,
@@ -349,6 +376,7 @@ impl Model for Protocol {
                 next.faults += 1;
                 let region = &mut next.regions[node];
                 (region.up, region.role, region.leased) = (false, Role::Stopped, false);
+                (region.deaf, region.unfenced) = (false, false);
                 region.waiting.clear();
                 region.seen = None;
             }
@@ -389,6 +417,12 @@ impl Model for Protocol {
                     && world.regions[0].sync.is_none()
                     && !world.acknowledged.is_empty()
             }),
+            Property::<Self>::sometimes(
+                "degraded although the writer hears nothing",
+                |_, world| {
+                    world.regions[0].sync.is_none() && world.regions[0].unfenced && world.serves(0)
+                },
+            ),
             Property::<Self>::sometimes("a switchover called off, then made", |_, world| {
                 world.called_off && world.moves == [Beginning::Switchover] && world.serves(1)
             }),

@@ -79,3 +79,13 @@ fn a_degradation_without_enforcement_is_found() {
 fn a_writer_that_leaves_its_lease_before_its_key_says_so_is_found() {
     assert_found(Bug::LeavesLeaseBeforeItsKeySaysSo, KEPT);
 }
+
+#[test]
+fn a_degradation_that_takes_a_writer_without_a_lease_for_harmless_is_found() {
+    assert_found(Bug::WritersWithoutLeaseAreNotFenced, KEPT);
+}
+
+#[test]
+fn sessions_that_are_opened_without_asking_are_found() {
+    assert_found(Bug::NewSessionsAreNotTold, KEPT);
+}

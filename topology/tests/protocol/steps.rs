@@ -223,7 +223,7 @@ pub(crate) fn perform(world: &World, run: Run, act: Act, bug: Option<Bug>) -> Op
         Act::AwaitLeaseEnforced(node) => {
             let holds =
                 |lease: super::world::Lease| lease.enforcing && lease.epoch == control.epoch;
-            world.leases[node].is_some_and(holds).then_some(())?;
+            world.leases[node].is_none_or(holds).then_some(())?;
         }
         Act::Promote(node) => promote(&mut next, node)?,
         Act::Rejoin(node) => rejoin(&mut next, node, bug)?,
@@ -240,7 +240,7 @@ pub(crate) fn perform(world: &World, run: Run, act: Act, bug: Option<Bug>) -> Op
         Act::SyncOff(node) => {
             let relies = control.confirms.is_some() && bug != Some(Bug::SyncOffBeforeRecord);
             (world.reaches(node) && !relies).then_some(())?;
-            next.regions[node].sync = None;
+            sync_off(&mut next, node, bug);
         }
         Act::OpenEpoch(node) => {
             let region = &world.regions[node];
@@ -260,6 +260,23 @@ pub(crate) fn perform(world: &World, run: Run, act: Act, bug: Option<Bug>) -> Op
     Some(next)
 }
 
+/// Who does not answer under a lease loses its sessions first; what it opens then is told that commits wait for nobody.
+fn sync_off(world: &mut World, node: Node, bug: Option<Bug>) {
+    let is_leased = world.leases[node]
+        .is_some_and(|lease| lease.enforcing && lease.epoch == world.control.epoch);
+    let region = &mut world.regions[node];
+    let without = [
+        Bug::WritersWithoutLeaseAreNotFenced,
+        Bug::DegradesWithoutEnforcement,
+        Bug::SyncOffBeforeRecord,
+    ];
+    if !is_leased && !bug.is_some_and(|bug| without.contains(&bug)) {
+        region.waiting.clear();
+        region.unfenced = bug != Some(Bug::NewSessionsAreNotTold);
+    }
+    region.sync = None;
+}
+
 fn new_epoch(world: &mut World, node: Node, beginning: Beginning) -> Control {
     world.moves.push(beginning);
     let demoted = world.regions[1 - node].join;
@@ -277,12 +294,18 @@ fn new_epoch(world: &mut World, node: Node, beginning: Beginning) -> Control {
 fn demote(world: &mut World, node: Node) -> Option<usize> {
     let (reaches, control) = (world.reaches(node), world.control);
     let region = &mut world.regions[node];
-    let closed = region.seen.is_none_or(|seen| seen.closing) && region.waiting.is_empty();
+    // Of a writer that says nothing the sessions are ended.
+    let closed =
+        region.deaf || region.seen.is_none_or(|seen| seen.closing) && region.waiting.is_empty();
     let may = region.role == Role::Primary && control.writer == node && control.closing;
     (reaches && may && closed).then_some(())?;
     world.joins += 1;
     (region.role, region.leads, region.open) = (Role::Stopped, false, false);
-    (region.join, region.seen) = (world.joins, None);
+    (region.join, region.unfenced) = (world.joins, false);
+    region.waiting.clear();
+    if !region.deaf {
+        region.seen = None;
+    }
     Some(region.log.len())
 }
 
@@ -294,6 +317,7 @@ fn promote(world: &mut World, node: Node) -> Option<()> {
     let region = &mut world.regions[node];
     (region.role, region.leads, region.open) = (Role::Primary, true, false);
     (region.epoch, region.sync, region.seen) = (control.epoch, control.confirms, None);
+    region.unfenced = false;
     if control.beginning == Beginning::Forced {
         // The accepted loss: what the former writer acknowledged alone until now.
         let log = region.log.clone();
@@ -322,6 +346,6 @@ pub(crate) fn rejoin(world: &mut World, node: Node, bug: Option<Bug>) -> Option<
     let region = &mut world.regions[node];
     (region.role, region.leads, region.open) = (Role::Standby, false, false);
     region.waiting.clear();
-    region.seen = None;
+    (region.seen, region.unfenced) = (None, false);
     Some(())
 }

@@ -1,7 +1,7 @@
 //! Two ledger nodes with their writers and agents, the control record, the leases, and what happens to them.
 //!
 //! A node stands for its region: the ledger's Postgres, its agent and its writer. `isolated` cuts it off from the control
-//! plane and from the executor, `parted` cuts the two nodes from each other.
+//! plane and from the executor, `deaf` cuts off the writer alone, `parted` cuts the two nodes from each other.
 
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{NodeId, RegionId};
@@ -102,6 +102,10 @@ pub(crate) struct Region {
     pub(crate) seen: Option<Seen>,
     /// The writer's own clock says that its lease runs.
     pub(crate) leased: bool,
+    /// The writer hears nothing of the control plane, though the agent beside it does.
+    pub(crate) deaf: bool,
+    /// The writer's database sessions were told that commits wait for nobody.
+    pub(crate) unfenced: bool,
 }
 
 /// A writer's key in the control plane.
@@ -164,6 +168,8 @@ impl World {
             waiting: Vec::new(),
             seen: Some(Seen { epoch: 1, one: false, closing: false }),
             leased: true,
+            deaf: false,
+            unfenced: false,
         };
         let standby = Region {
             role: Role::Standby,
@@ -260,7 +266,7 @@ impl World {
     /// The writer of the node could acknowledge a write at this length of its log now.
     pub(crate) fn may_acknowledge(&self, node: Node, length: usize) -> bool {
         let region = &self.regions[node];
-        let must_lease = region.seen.is_some_and(|seen| seen.one);
+        let must_lease = region.unfenced || region.seen.is_some_and(|seen| seen.one);
         self.serves(node) && (region.leased || !must_lease) && self.confirmed(node, length)
     }
 }

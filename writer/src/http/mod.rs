@@ -28,7 +28,6 @@ use domicile_core::epoch::EPOCH_HEADER;
 use domicile_core::error::Code;
 use domicile_core::ids::ClusterId;
 use domicile_core::operation::Grade;
-use domicile_postgres::AnswerGuard;
 use domicile_service::body::{self, BodyLimits};
 use domicile_service::health::Readiness;
 use domicile_service::peer::{PeerGuard, Role};

@@ -11,7 +11,6 @@ use crate::engine::Engine;
 use crate::ledger::rounds_seen::{self, RoundSeen, Timed, View};
 use crate::limits;
 use crate::service::Service;
-use domicile_postgres::AnswerGuard;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use tokio::time::Instant;

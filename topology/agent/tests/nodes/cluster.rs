@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domicile_agent::agent::Agent;
@@ -22,6 +22,7 @@ use domicile_service::ids::IdSource;
 use domicile_service::peer::Role;
 use domicile_service::testing::TestCa;
 use domicile_topology::document::Durability;
+use domicile_topology::lease::WriterLease;
 use domicile_topology::member::Member;
 use domicile_topology::observed::NodeStatus;
 use domicile_topology::record::Beginning;
@@ -62,6 +63,8 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: i
 pub(crate) struct MemoryControl {
     record: watch::Sender<Authority>,
     topology: Arc<Topology>,
+    /// The writers' leases.
+    pub(crate) leases: Mutex<Vec<WriterLease>>,
 }
 
 impl MemoryControl {
@@ -96,6 +99,9 @@ impl MemoryControl {
 impl ControlPlane for MemoryControl {
     fn ask(&self) -> Answer<'_, Authority> {
         Box::pin(async { self.record.borrow().clone() })
+    }
+    fn leases(&self) -> Answer<'_, Option<Vec<WriterLease>>> {
+        Box::pin(async { Some(self.leases.lock().unwrap().clone()) })
     }
     fn last_record(&self) -> Option<Record> {
         self.record.borrow().record().cloned()
@@ -132,7 +138,11 @@ impl Cluster {
         let folder = TempDir::new().unwrap();
         let topology = Topology::parse(&document(first_port)).expect("the document is valid");
         let record = watch::Sender::new(Authority::Answered(None));
-        let control = Arc::new(MemoryControl { record, topology: Arc::new(topology) });
+        let control = Arc::new(MemoryControl {
+            record,
+            topology: Arc::new(topology),
+            leases: Mutex::default(),
+        });
         for (name, text) in [
             ("password", PASSWORD.to_owned()),
             ("scram", postgres_protocol::password::scram_sha_256(PASSWORD.as_bytes())),

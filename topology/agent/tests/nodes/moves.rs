@@ -5,12 +5,13 @@ use std::time::Duration;
 use domicile_core::epoch::{Epoch, Lsn};
 use domicile_core::error::Code;
 use domicile_core::ids::NodeId;
-use domicile_postgres::ConnectConfig;
+use domicile_postgres::{CommitError, ConnectConfig, Connection};
 use domicile_topology::Record;
 use domicile_topology::agent_api::{
     DemoteAnswer, DemoteRequest, EpochOpenRequest, PromoteRequest, Rejoined, Role, SlotRequest,
-    SubscriptionsRequest, UndoDemoteRequest,
+    StopRequest, SubscriptionsRequest, SyncRequest, UndoDemoteRequest,
 };
+use domicile_topology::lease::WriterLease;
 use domicile_topology::member::{JoinId, Member};
 use domicile_topology::observed::{PostgresState, StandbyStatus};
 use domicile_topology::record::{Beginning, Writes};
@@ -83,7 +84,7 @@ async fn switch(cluster: &Cluster, epoch: u64, from: &Node, to: &Node, names: (&
     let ended: DemoteAnswer = timed("demote", from.agent.demote(&request)).await.unwrap();
     assert!(ended.demoted);
     let again = from.agent.demote(&request).await.unwrap();
-    assert_eq!(again, DemoteAnswer { demoted: false, ..ended });
+    assert_eq!(again, DemoteAnswer { demoted: false, ..ended.clone() });
     assert_eq!(from.agent.start().await.unwrap_err().code(), Code::NodeState, "it waits");
     replayed(to, ended.end_lsn).await;
 
@@ -186,10 +187,20 @@ fn a_demotion_waits_for_the_writer_and_can_be_called_off() {
         let late = a.agent.demote(&request).await.unwrap_err();
         assert_eq!(late.code(), Code::StepTimeout, "{late}");
         assert!(writer_gets_in(&a).await, "as it was");
-        drop(writer);
-        request.drain_timeout_ms = 2_000;
 
-        assert!(a.agent.demote(&request).await.unwrap().demoted);
+        // One that works goes on holding it up, and is named; one that says nothing more does not.
+        request.drain_timeout_ms = 2_000;
+        let (late, slept) =
+            tokio::join!(a.agent.demote(&request), writer.batch_execute("select pg_sleep(4)"),);
+        let late = late.unwrap_err();
+        assert!(late.to_string().contains("1 of test are busy"), "{late}");
+        slept.unwrap();
+        let begun = Instant::now();
+        let ended = a.agent.demote(&request).await.unwrap();
+        assert!(ended.demoted && begun.elapsed() >= Duration::from_secs(1));
+        assert_eq!(ended.silent_writers, ["test".to_owned()].into());
+        let over = writer.batch_execute("select 1").await;
+        assert!(over.is_err(), "its session has ended");
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(a.agent.status().await.postgres.state, PostgresState::Stopped, "it waits");
 
@@ -212,5 +223,55 @@ fn a_demotion_waits_for_the_writer_and_can_be_called_off() {
             Code::WriterNotNamed,
             "the writer's node does not rejoin: {named}"
         );
+    });
+}
+
+/// A session of a writer process, as the writer opens it.
+async fn session_of(node: &Node, writer: &str) -> Connection {
+    let config = ConnectConfig {
+        user: "domicile_writer".to_owned(),
+        application_name: format!("domicile-writer/{writer}"),
+        ..node.superuser()
+    };
+    domicile_postgres::connect(&config).await.unwrap()
+}
+
+#[test]
+fn commits_stop_waiting_only_when_no_writer_without_a_lease_has_a_session() {
+    run("moves::commits_stop_waiting_only_when_no_writer_without_a_lease_has_a_session", async {
+        let cluster = Cluster::new(22_720);
+        let (a, b, _) = ready_pair(&cluster).await;
+        let enforcing = session_of(&a, "writer-mt").await;
+        let lax = session_of(&a, "writer-mt-2").await;
+        let mut waiting = session_of(&a, "writer-mt-2").await;
+        b.agent.stop(&StopRequest::default()).await.unwrap();
+        let lease = |node_name: &str, enforcing: bool| WriterLease {
+            node: node(node_name),
+            region: "mt-1".parse().unwrap(),
+            epoch: Epoch(1),
+            enforcing,
+        };
+        let leases = vec![lease("writer-mt", true), lease("writer-mt-2", false)];
+        *cluster.control.leases.lock().unwrap() = leases;
+        cluster.control.name("ledger-a", 1, None);
+
+        // The commit of a writer that does not know better waits for the standby that is gone.
+        let tx = waiting.begin().await.unwrap();
+        tx.fence().await.unwrap();
+        let (outcome, synced) = tokio::join!(tx.commit(Duration::from_secs(20)), async {
+            a.status_until("a commit waits", |status| {
+                status.postgres.sync_waiters.is_some_and(|waiters| waiters > 0)
+            })
+            .await;
+            a.agent.sync(&SyncRequest { member: None }).await
+        });
+        assert!(synced.unwrap().changed);
+        assert!(matches!(outcome, Err(CommitError::Unknown(_))), "{outcome:?}");
+        assert!(lax.batch_execute("select 1").await.is_err(), "its sessions have ended");
+        enforcing.batch_execute("select 1").await.unwrap();
+        a.status_until("writes succeed", |status| status.probe.is_some_and(|p| p.ok)).await;
+        assert!(writer_gets_in(&a).await, "whoever is back may ask");
+        assert!(!a.agent.sync(&SyncRequest { member: None }).await.unwrap().changed);
+        enforcing.batch_execute("select 1").await.unwrap();
     });
 }

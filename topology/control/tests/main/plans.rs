@@ -20,6 +20,7 @@ pub(crate) fn plan(id: &str, revision: Revision) -> Plan {
             lost_writes: LostWrites::None,
             suspended: BTreeSet::new(),
             reseeded_readers: BTreeSet::new(),
+            unleased_writers: BTreeSet::new(),
         },
         remarks: Vec::new(),
     }

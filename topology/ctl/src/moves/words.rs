@@ -45,12 +45,16 @@ pub(crate) fn action(action: &Action) -> String {
             format!("wait until no writer of an epoch before {epoch} holds a lease")
         }
         Action::AwaitLeaseEnforced { region, .. } => {
-            format!("wait until the writer in {region} answers under its lease only")
+            format!("wait until each writer in {region} that holds a lease answers under it only")
         }
         Action::Promote { node, epoch } => format!("{node}: become primary of epoch {epoch}"),
         Action::Rejoin { node } => format!("{node}: follow the writer's node as its standby"),
         Action::Sync { node, standby } => format!("{node}: every commit waits for {standby}"),
-        Action::SyncOff { node } => format!("{node}: commits wait for nobody"),
+        Action::SyncOff { node } => {
+            format!(
+                "{node}: end the sessions of writers without a lease, then commits wait for nobody"
+            )
+        }
         Action::OpenEpoch { node, epoch } => {
             format!("{node}: open epoch {epoch}, let the writer log in")
         }

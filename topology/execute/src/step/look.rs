@@ -62,22 +62,20 @@ impl Ground<'_> {
         })
     }
 
-    /// Every writer that the topology has there: one that is silent may still answer by what it knew.
+    /// Every writer there that holds a lease, in the topology or not. One without – dead, frozen, cut off – does not know
+    /// better: the primary's agent ends its database sessions before commits stop waiting.
     async fn lease_enforced(
         &self,
         region: &RegionId,
         epoch: Epoch,
     ) -> Result<Look<Learnt>, WorldError> {
         let leases = self.world.leases().await?;
-        let enforces = |node: &NodeId| {
-            let own = leases.iter().find(|lease| &lease.node == node);
-            own.is_some_and(|lease| lease.enforcing && lease.epoch == epoch)
-        };
-        let writers = self.world.topology().writers.iter().filter(|w| &w.region == region);
-        let lax = writers.map(|writer| &writer.node).find(|node| !enforces(node));
-        Ok(match lax {
+        let mut there = leases.iter().filter(|lease| &lease.region == region);
+        Ok(match there.find(|lease| !lease.enforcing || lease.epoch != epoch) {
             None => Look::Holds(Learnt::Nothing),
-            Some(node) => Look::NotYet(format!("{node} does not answer under a lease yet")),
+            Some(lease) => {
+                Look::NotYet(format!("{} does not answer under its lease only yet", lease.node))
+            }
         })
     }
 

@@ -58,6 +58,7 @@ fn degrade(under: &Versioned<Record>) -> Plan {
             lost_writes: LostWrites::None,
             suspended: BTreeSet::new(),
             reseeded_readers: BTreeSet::new(),
+            unleased_writers: BTreeSet::new(),
         },
         remarks: Vec::new(),
     }

@@ -57,7 +57,8 @@ impl Cluster {
             ledger.source = Some(request.source.clone());
         }
         let (end_lsn, timeline) = (position(ledger), ledger.timeline);
-        Some(Ok(DemoteAnswer { demoted, end_lsn, timeline }))
+        let silent_writers = std::collections::BTreeSet::new();
+        Some(Ok(DemoteAnswer { demoted, end_lsn, timeline, silent_writers }))
     }
 
     pub(crate) fn undo_demote(&mut self, node: &NodeId, epoch: Epoch) -> Outcome<UndoDemoteAnswer> {

@@ -107,6 +107,7 @@ fn happens_by_itself(happening: &Happening) -> bool {
         happening,
         Happening::Replicate(_)
             | Happening::Learn(_)
+            | Happening::Ask(_)
             | Happening::LeaseRunsOut(_)
             | Happening::LeaseKeyVanishes(_)
     )

@@ -240,6 +240,11 @@ impl<'a> Walk<'a> {
                     is_one && self.has(Done::LeasesEnforced),
                     "commits stop waiting only after the record says one and leases are enforced",
                 );
+                let unleased = self.facts.unleased_writers();
+                self.require(
+                    unleased == self.plan.expected.unleased_writers,
+                    "a plan names the writers without a lease, who are fenced before commits stop waiting",
+                );
                 self.done.remove(&Done::OneCopy);
                 self.synced = None;
             }

@@ -5,6 +5,7 @@ use super::situation::{
 };
 use domicile_core::epoch::Epoch;
 use domicile_topology::plan::Intent;
+use domicile_topology::plan::lint::lint;
 use domicile_topology::record::{Beginning, Writes};
 use std::collections::BTreeSet;
 
@@ -136,6 +137,25 @@ fn degrading_keeps_the_order_that_fences() {
         ],
     );
     assert_outlines(&intent(" "), vec![("no reason", healthy(), &["refused", "reason-missing"])]);
+}
+
+#[test]
+fn a_writer_without_a_lease_is_named_and_holds_nothing_up() {
+    let intent = Intent::Degrade { reason: "Germany is down".into() };
+    let leased = plan(&healthy().silent("ledger-de"), &intent).unwrap();
+    assert_eq!(leased.expected.unleased_writers, BTreeSet::from([node("writer-mt-2")]));
+    let gone = healthy().silent("ledger-de").with(|facts| facts.leases.clear());
+    let made = plan(&gone, &intent).unwrap();
+    assert_eq!(made.steps, leased.steps);
+    assert_eq!(
+        made.expected.unleased_writers,
+        BTreeSet::from(["writer-mt", "writer-mt-2"].map(node))
+    );
+    assert!(made.remarks.iter().any(|remark| remark.starts_with("writer-mt holds no lease")));
+    let mut unsaid = made;
+    unsaid.expected.unleased_writers.clear();
+    let found = lint(&gone, &unsaid);
+    assert!(found.iter().any(|finding| finding.rule.contains("without a lease")), "{found:?}");
 }
 
 #[test]

@@ -26,7 +26,10 @@ const STEPS: &[(&str, &str)] = &[
         "await-lease-end",
         "No writer of an older epoch holds a lease. Nothing shortens this wait but the writer giving it back.",
     ),
-    ("await-lease-enforced", "The writer answers under its lease only, and its key says so."),
+    (
+        "await-lease-enforced",
+        "Every writer process there that holds a lease answers under it only, and its key says so. One that holds none is fenced by the next step.",
+    ),
     (
         "promote",
         "The standby becomes primary. What its commits wait for is taken from the record before.",
@@ -39,7 +42,10 @@ const STEPS: &[(&str, &str)] = &[
         "sync",
         "Every commit waits for the standby; done when it has confirmed one that was written after that.",
     ),
-    ("sync-off", "Commits wait for nobody."),
+    (
+        "sync-off",
+        "Commits wait for nobody. Before that the database sessions of every writer process that holds no lease are ended.",
+    ),
     (
         "open-epoch",
         "The epoch is open in the ledger and the writer may log in. This is a commit like any other: with two copies it waits for the second.",
