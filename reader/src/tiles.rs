@@ -5,13 +5,12 @@
 //! root, and calls [`Tiles::forget`] when it does not hold. Memory is bounded in bytes per log.
 
 use crate::store::{LogId, Store};
-use domicile_core::log::proof::HashSource;
+use domicile_core::log::proof::{HashSource, Missing};
 use domicile_core::log::{Hash, Subtree, node_hash};
 use domicile_postgres::Error;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::sync::Mutex;
 
 /// Binary levels of a tile: 256 = 2^8 rows of one stored level.
@@ -162,11 +161,6 @@ impl Tiles {
         Ok(tile)
     }
 }
-
-/// A subtree whose rows the replica does not hold.
-#[derive(Debug, Clone, Copy, Error)]
-#[error("rows of {0:?} are missing")]
-pub struct Missing(Subtree);
 
 /// Tiles in hand: hashes for proofs.
 pub struct Held(Vec<(TileId, Arc<Tile>)>);

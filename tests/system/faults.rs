@@ -18,9 +18,9 @@ use http::StatusCode;
 use std::path::Path;
 
 /// Operations that must be acknowledged before and after each fault.
-const OPERATIONS: u64 = 40;
+pub(crate) const OPERATIONS: u64 = 40;
 /// How long they, and the way back to a whole system, may take, in milliseconds.
-const WITHIN_MS: u64 = 60_000;
+pub(crate) const WITHIN_MS: u64 = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_part_loses_nothing_and_doubles_nothing() {
@@ -56,9 +56,14 @@ fn kill(unit: &str) -> Experiment {
         Step::Acknowledged { more: OPERATIONS, within_ms: WITHIN_MS },
         Step::Redundant { within_ms: WITHIN_MS },
     ];
+    experiment("kill", format!("{unit} is killed"), steps)
+}
+
+/// Steps under load, judged by every oracle.
+pub(crate) fn experiment(name: &str, title: String, steps: Vec<Step>) -> Experiment {
     Experiment {
-        name: "kill".to_owned(),
-        title: format!("{unit} is killed"),
+        name: name.to_owned(),
+        title,
         stage: Stage::Manual,
         suites: Vec::new(),
         traffic: Traffic::default(),

@@ -1,13 +1,12 @@
 //! Two writer processes in each ledger region: one dies under load and nobody notices more than a pause; then the writer
 //! moves, and both processes of the other region serve.
 
-use domicile_chaos::experiment::{Experiment, Stage, Step};
+use crate::faults::{OPERATIONS, WITHIN_MS, experiment};
+use domicile_chaos::experiment::{Experiment, Step};
 use domicile_chaos::fault::Fault;
-use domicile_chaos::load::Traffic;
 use domicile_chaos::report::Word;
 use domicile_chaos::run;
 use domicile_chaos::system::{Programs, System};
-use domicile_oracles::{Limits, Oracle};
 use domicile_tests::cluster::{self, Cluster};
 use domicile_tests::eventually::eventually;
 use domicile_tests::operator::Operator;
@@ -16,10 +15,6 @@ use domicile_tests::topology::{THREE_REGIONS, document_with};
 use http::StatusCode;
 use std::time::{Duration, Instant};
 
-/// Operations that must be acknowledged before and after each fault.
-const OPERATIONS: u64 = 40;
-/// How long they, and the way back to a whole system, may take, in milliseconds.
-const WITHIN_MS: u64 = 60_000;
 /// How long another process may take to have checkpoints signed again.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -64,18 +59,8 @@ fn kill(unit: &str) -> Experiment {
         more,
         Step::Redundant { within_ms: WITHIN_MS },
     ];
-    Experiment {
-        name: "one-of-two-writers".to_owned(),
-        title: format!("{unit} is killed, the other writer goes on"),
-        stage: Stage::Manual,
-        suites: Vec::new(),
-        traffic: Traffic::default(),
-        warm_up: OPERATIONS,
-        repeat: 1,
-        steps,
-        oracles: Oracle::ALL.to_vec(),
-        limits: Limits::default(),
-    }
+    let title = format!("{unit} is killed, the other writer goes on");
+    experiment("one-of-two-writers", title, steps)
 }
 
 async fn judged(cluster: &Cluster, system: &System, experiment: &Experiment) {

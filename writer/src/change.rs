@@ -68,6 +68,13 @@ impl Applied {
         Self { reply, leaves_for: Vec::new(), entered: None, turnover: None }
     }
 
+    /// Makes it durable; then it may be told.
+    async fn commit(self, engine: &Engine, tx: Tx<'_>) -> Handled {
+        let durable = tx.commit(limits::COMMIT_WAIT).await?;
+        self.tell(engine);
+        Ok(Acknowledged::new(&durable, Ok(self.reply)))
+    }
+
     /// Counts and passes on what is now durable.
     fn tell(&self, engine: &Engine) {
         engine.wake(&self.leaves_for);
@@ -121,11 +128,7 @@ pub async fn execute(engine: &Engine, once: &Once, change: &impl Change) -> Hand
         let tx = session.begin().await?;
         let applied = apply(engine, &tx, once, change).await;
         match applied {
-            Ok(applied) => {
-                let durable = tx.commit(limits::COMMIT_WAIT).await?;
-                applied.tell(engine);
-                return Ok(Acknowledged::new(&durable, Ok(applied.reply)));
-            }
+            Ok(applied) => return applied.commit(engine, tx).await,
             Err(Halt::Raced) => raced(engine, tx).await?,
             Err(Halt::Refused(refusal)) => {
                 tx.rollback().await?;
@@ -148,11 +151,7 @@ pub async fn perform(engine: &Engine, change: &impl Change) -> Handled {
         let mut session = engine.hands.session().await?;
         let tx = session.begin().await?;
         match change.apply(engine, &tx).await {
-            Ok(applied) => {
-                let durable = tx.commit(limits::COMMIT_WAIT).await?;
-                applied.tell(engine);
-                return Ok(Acknowledged::new(&durable, Ok(applied.reply)));
-            }
+            Ok(applied) => return applied.commit(engine, tx).await,
             Err(Halt::Raced) => raced(engine, tx).await?,
             Err(Halt::Refused(refusal)) => {
                 tx.rollback().await?;

@@ -4,6 +4,9 @@
 //! them all at once. The checks follow RFC 9162 §2.1.3.2 and §2.1.4.2 and use every hash of the path
 //! exactly once, so a proof has one form.
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
 use thiserror::Error;
 
 use super::{Hash, MAX_TREE_SIZE_LEAVES, Subtree, decompose, empty_root, fold_root, node_hash};
@@ -28,6 +31,19 @@ pub trait HashSource {
     type Error;
     /// The root of a complete subtree.
     fn subtree(&mut self, subtree: Subtree) -> Result<Hash, Self::Error>;
+}
+
+/// A subtree whose hash is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the hash of {0:?} is missing")]
+pub struct Missing(pub Subtree);
+
+/// Subtrees that were fetched beforehand.
+impl<S: BuildHasher> HashSource for HashMap<Subtree, Hash, S> {
+    type Error = Missing;
+    fn subtree(&mut self, subtree: Subtree) -> Result<Hash, Missing> {
+        self.get(&subtree).copied().ok_or(Missing(subtree))
+    }
 }
 
 /// A tree small enough to be kept as its leaf hashes.

@@ -5,6 +5,7 @@
 
 mod admin;
 mod agents;
+mod answer;
 mod captcha;
 mod cli;
 mod conservation;

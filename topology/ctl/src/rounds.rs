@@ -1,5 +1,6 @@
 //! `domicile rounds` and `domicile recovery`: how timed rounds are run, and what became of those found under way.
 
+use crate::answer::{array, text};
 use crate::credentials::Writer;
 use crate::layout::Layout;
 use crate::term;
@@ -83,26 +84,10 @@ async fn schedule(writer: &Writer, args: &ScheduleArgs) -> Result<()> {
     term::say(format_args!("rounds of {operator}, {}, {} {how}", args.game, args.currency))
 }
 
-fn entries<'a>(of: &'a Value, name: &str) -> &'a [Value] {
-    of.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn text(of: &Value, name: &str) -> String {
-    match of.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::Array(items)) => {
-            let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
-            items.join(",")
-        }
-        Some(other) => other.to_string(),
-    }
-}
-
 fn list(listed: &Value) -> Result<()> {
     let columns =
         ["operator", "game", "currency", "jurisdictions", "betting_ms", "pause_ms", "enabled"];
-    let rows: Vec<Vec<String>> = entries(listed, "schedules")
+    let rows: Vec<Vec<String>> = array(listed, "schedules")
         .iter()
         .map(|schedule| columns.iter().map(|name| text(schedule, name)).collect())
         .collect();
@@ -142,7 +127,7 @@ fn show(report: &Value) -> Result<()> {
         counts.iter().map(|name| format!("{name} {}", text(found, name))).collect();
     let (writer, epoch) = (text(report, "writer"), text(report, "epoch"));
     term::say(format_args!("{writer}, epoch {epoch}: {}", counts.join(" · ")))?;
-    for round in entries(found, "rounds") {
+    for round in array(found, "rounds") {
         let columns = ["round", "operator", "game", "currency", "found", "rule", "ended"];
         let columns: Vec<_> = columns.iter().map(|name| text(round, name)).collect();
         term::say(format_args!("  {}", columns.join("  ")))?;

@@ -1,5 +1,6 @@
 //! `domicile wallet`: where operators' wallets are, and what became of transactions with them.
 
+use crate::answer::{array, text};
 use crate::credentials::Writer;
 use crate::layout::Layout;
 use crate::term;
@@ -159,7 +160,7 @@ async fn act(writer: &Writer, args: &ActArgs, verb: &str) -> Result<()> {
 }
 
 fn list(listed: &Value) -> Result<()> {
-    let jobs = listed.get("jobs").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let jobs = array(listed, "jobs");
     for job in jobs {
         term::say(line(job))?;
     }
@@ -168,11 +169,7 @@ fn list(listed: &Value) -> Result<()> {
 
 /// A transaction on one line.
 pub(crate) fn line(job: &Value) -> String {
-    let text = |name: &str| match job.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
+    let text = |name: &str| text(job, name);
     format!(
         "{}  {:8}  {:8}  {} {}  attempts {}  said {}",
         text("id"),
@@ -189,8 +186,8 @@ fn show(shown: &Value) -> Result<()> {
     if let Some(job) = shown.get("job") {
         term::json(job)?;
     }
-    for action in shown.get("actions").and_then(Value::as_array).into_iter().flatten() {
-        let text = |name: &str| action.get(name).and_then(Value::as_str).unwrap_or_default();
+    for action in array(shown, "actions") {
+        let text = |name: &str| text(action, name);
         term::say(format_args!("{} by {}: {}", text("action"), text("actor"), text("reason")))?;
     }
     Ok(())

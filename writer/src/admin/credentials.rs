@@ -46,8 +46,7 @@ pub async fn add(
         operations::append(engine, &tx, entry).await?;
     }
     let verdict = issue(engine, &tx, operator, by).await?;
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
-    operations::told(engine);
+    let durable = operations::commit(engine, tx).await?;
     Ok(Acknowledged::new(&durable, verdict))
 }
 
@@ -88,8 +87,7 @@ pub async fn revoke(engine: &Engine, key_id: &str, by: &MadeBy) -> Handled {
         Err(WriteError::Shortfall) => Err(Failure::new(Code::NotFound)),
         Err(WriteError::Database(error)) => return Err(error.into()),
     };
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
+    let durable = operations::commit(engine, tx).await?;
     engine.directory.forget_credential(key_id);
-    operations::told(engine);
     Ok(Acknowledged::new(&durable, verdict))
 }

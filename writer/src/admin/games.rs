@@ -207,9 +207,8 @@ pub async fn act(
         let entry = Entry { by, action: act.name(), subject: &subject, before, after };
         operations::append(engine, &tx, entry).await?;
     }
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
+    let durable = operations::commit(engine, tx).await?;
     drop(session);
-    operations::told(engine);
     engine.directory.forget_game(operator, code);
     let voided = match act {
         Act::Suspend => void(engine).await,

@@ -141,8 +141,7 @@ pub async fn create(engine: &Engine, body: NewBody, by: &MadeBy) -> Handled {
     let entry = Entry { by, action: "operator.create", subject: id.as_str(), before: None, after };
     operations::append(engine, &tx, entry).await?;
     let verdict = credentials::issue(engine, &tx, id, by).await?;
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
-    operations::told(engine);
+    let durable = operations::commit(engine, tx).await?;
     Ok(Acknowledged::new(&durable, verdict))
 }
 
@@ -164,9 +163,8 @@ pub async fn change(engine: &Engine, id: &OperatorId, body: ChangeBody, by: &Mad
         let entry = Entry { by, action, subject, before: states.0, after: states.1 };
         operations::append(engine, &tx, entry).await?;
     }
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
+    let durable = operations::commit(engine, tx).await?;
     engine.directory.forget_operator(id);
-    operations::told(engine);
     Ok(Acknowledged::new(&durable, Reply::json(200, &told(&after))))
 }
 

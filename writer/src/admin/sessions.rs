@@ -68,8 +68,7 @@ pub async fn revoke(engine: &Engine, body: &RevokeBody, by: &MadeBy) -> Handled 
                 Entry { by, action: "session.revoke", subject: &subject, before: None, after };
             operations::append(engine, &tx, entry).await?;
         }
-        let durable = tx.commit(limits::COMMIT_WAIT).await?;
-        operations::told(engine);
+        let durable = operations::commit(engine, tx).await?;
         let is_last = i64::try_from(count).is_ok_and(|count| count < limits::REVOKE_SESSIONS);
         if is_last || batches >= limits::REVOKE_BATCHES {
             let answer = json!({ "sessions_revoked": revoked, "complete": is_last });

@@ -104,7 +104,6 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
     };
     let entry = Entry { by: &by, action, subject: operator.as_str(), before: None, after };
     operations::append(engine, &tx, entry).await?;
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
-    operations::told(engine);
+    let durable = operations::commit(engine, tx).await?;
     Ok(Acknowledged::new(&durable, Reply::json(200, &reply)))
 }

@@ -106,8 +106,7 @@ async fn set(engine: &Engine, schedule: Schedule, by: &MadeBy) -> Handled {
     let (action, after) = ("schedule.set", Some(described(&schedule)));
     let entry = Entry { by, action, subject: &table, before: None, after };
     operations::append(engine, &tx, entry).await?;
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
-    operations::told(engine);
+    let durable = operations::commit(engine, tx).await?;
     tracing::info!(table, enabled = schedule.enabled, "a schedule is set");
     let reply = json!({
         "operator": schedule.table.operator,

@@ -189,8 +189,7 @@ async fn set(engine: &Engine, operator: &OperatorId, body: &WalletBody, by: &Mad
     let (action, subject) = ("wallet.set", operator.as_str());
     let entry = Entry { by, action, subject, before: None, after: Some(after) };
     operations::append(engine, &tx, entry).await?;
-    let durable = tx.commit(limits::COMMIT_WAIT).await?;
-    operations::told(engine);
+    let durable = operations::commit(engine, tx).await?;
     engine
         .money
         .book
@@ -246,10 +245,9 @@ async fn act(engine: &Engine, job: Uuid, action: Action, incoming: &Incoming) ->
         )),
         (_, None) => Err(Failure::new(Code::NotFound)),
     };
-    let handled = finish(tx, verdict).await;
-    operations::told(engine);
+    let committed = operations::commit(engine, tx).await;
     engine.money.wake();
-    handled
+    Ok(Acknowledged::new(&committed?, verdict))
 }
 
 async fn day(engine: &Engine, operator: &OperatorId, body: &DayBody) -> Handled {

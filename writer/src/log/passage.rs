@@ -13,7 +13,7 @@ use super::standing;
 use super::store::{self, Head};
 use domicile_core::hex;
 use domicile_core::log::frontier::Frontier;
-use domicile_core::log::proof::{HashSource, ProofPlan};
+use domicile_core::log::proof::ProofPlan;
 use domicile_core::log::{Hash, Subtree};
 use domicile_postgres::{Durable, Session, log_rows};
 use domicile_topology::record::Beginning;
@@ -158,7 +158,7 @@ impl Sequencer {
             let plan =
                 ProofPlan::consistency(holding.size, size).map_err(|_out| lacks_rows(size))?;
             let wanted: Vec<Subtree> = plan.subtrees().collect();
-            let mut found = Found(self.subtrees(&own.session, &wanted).await?);
+            let mut found = self.subtrees(&own.session, &wanted).await?;
             let proof = plan.assemble(&mut found).map_err(|_missing| lacks_rows(size))?;
             holders.push(HeldBefore::new(holding, &proof));
         }
@@ -196,18 +196,4 @@ impl Sequencer {
 
 fn lacks_rows(size: u64) -> SequenceError {
     SequenceError::Refused(format!("the ledger lacks rows of the log below size {size}"))
-}
-
-/// Subtrees fetched before a proof is assembled.
-struct Found(HashMap<Subtree, Hash>);
-
-/// A row of the log is missing.
-struct Missing;
-
-impl HashSource for Found {
-    type Error = Missing;
-
-    fn subtree(&mut self, subtree: Subtree) -> Result<Hash, Missing> {
-        self.0.get(&subtree).copied().ok_or(Missing)
-    }
 }

@@ -8,11 +8,12 @@ pub mod read;
 use crate::answer::Failure;
 use crate::engine::Engine;
 use crate::ledger::WriteError;
+use crate::limits;
 use crate::pending::{self, PendingLeaf};
 use domicile_core::error::Code;
 use domicile_core::lines::{LineError, Text};
 use domicile_core::operation::{self, Operation};
-use domicile_postgres::Tx;
+use domicile_postgres::{Durable, Tx};
 use domicile_service::peer::Peer;
 use serde_json::Value;
 use uuid::Uuid;
@@ -79,7 +80,7 @@ impl From<EntryError> for Failure {
     }
 }
 
-/// Enters a change into the log, in the change's own transaction; [`told`] is to be called after its commit.
+/// Enters a change into the log, in the change's own transaction; [`commit`] ends it.
 pub async fn append(engine: &Engine, tx: &Tx<'_>, entry: Entry<'_>) -> Result<Uuid, EntryError> {
     let id = engine.ids.uuid_v7();
     let leaf = leaf(id, engine.clock.now_unix_ms(), &entry)?;
@@ -87,6 +88,13 @@ pub async fn append(engine: &Engine, tx: &Tx<'_>, entry: Entry<'_>) -> Result<Uu
     metrics::counter!("domicile_writer_operations_total", "action" => entry.action.to_owned())
         .increment(1);
     Ok(id)
+}
+
+/// Commits a transaction that may have left entries, and tells the log's sequencer of them.
+pub async fn commit(engine: &Engine, tx: Tx<'_>) -> Result<Durable, Failure> {
+    let durable = tx.commit(limits::COMMIT_WAIT).await?;
+    told(engine);
+    Ok(durable)
 }
 
 /// Tells the log's sequencer that a commit has left entries.

@@ -5,12 +5,11 @@
 use crate::answer::Failure;
 use domicile_core::error::Code;
 use domicile_core::hex;
-use domicile_core::log::proof::{HashSource, ProofPlan};
-use domicile_core::log::{Hash, Subtree};
+use domicile_core::log::Subtree;
+use domicile_core::log::proof::{Missing, ProofPlan};
 use domicile_core::operation;
 use domicile_postgres::{Row, Session, log_rows};
 use serde::Serialize;
-use std::collections::HashMap;
 use uuid::Uuid;
 
 const CHECKPOINT: &str = "SELECT log_epoch, size, note FROM log.checkpoint WHERE jurisdiction = $1 \
@@ -89,24 +88,12 @@ async fn proof<E>(
     let plan = plan.map_err(|_out_of_range| beyond)?;
     let wanted: Vec<Subtree> = plan.subtrees().collect();
     let log = operation::LOG_CODE;
-    let mut found = Found(log_rows::subtrees(session, log, head.log_epoch, &wanted).await?);
+    let mut found = log_rows::subtrees(session, log, head.log_epoch, &wanted).await?;
     let hashes = plan.assemble(&mut found);
-    let hashes = hashes.map_err(|Missing| {
+    let hashes = hashes.map_err(|Missing(_subtree)| {
         Failure::with(Code::Internal, "the ledger lacks rows of the operations log")
     })?;
     Ok(hashes.iter().map(|hash| hex::encode(hash)).collect())
-}
-
-struct Found(HashMap<Subtree, Hash>);
-
-struct Missing;
-
-impl HashSource for Found {
-    type Error = Missing;
-
-    fn subtree(&mut self, subtree: Subtree) -> Result<Hash, Missing> {
-        self.0.get(&subtree).copied().ok_or(Missing)
-    }
 }
 
 fn signed(value: u64) -> i64 {

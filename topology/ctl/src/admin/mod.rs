@@ -4,6 +4,7 @@
 
 pub(crate) mod cli;
 
+use crate::answer::{array, text, words};
 use crate::credentials::{NewCredential, NewOperator, Writer};
 use crate::layout::Layout;
 use crate::moves::confirm;
@@ -114,7 +115,7 @@ async fn list(layout: &Layout, json: bool) -> Result<()> {
     for operator in array(&listed, "operators") {
         let enabled = operator.get("enabled").and_then(Value::as_bool).unwrap_or(false);
         let state = if enabled { "enabled" } else { "disabled" };
-        let jurisdictions = words(operator, "jurisdictions");
+        let jurisdictions = words(operator, "jurisdictions", " ");
         term::say(format_args!("{:32}  {state:8}  {jurisdictions}", text(operator, "id")))?;
     }
     Ok(())
@@ -126,7 +127,7 @@ fn show(shown: &Value) -> Result<()> {
         term::say(format_args!("{name:16} {}", text(operator, name)))?;
     }
     for name in ["jurisdictions", "games", "allowed_origins"] {
-        term::say(format_args!("{name:16} {}", words(operator, name)))?;
+        term::say(format_args!("{name:16} {}", words(operator, name, " ")))?;
     }
     credentials(shown)
 }
@@ -337,21 +338,4 @@ fn path(operator: &OperatorId) -> String {
 
 fn game_path(of: &OfGame) -> String {
     format!("{}/games/{}", path(&of.operator), of.game)
-}
-
-fn array<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn text(value: &Value, name: &str) -> String {
-    match value.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(other) => other.to_string(),
-    }
-}
-
-fn words(value: &Value, name: &str) -> String {
-    let words: Vec<_> = array(value, name).iter().filter_map(Value::as_str).collect();
-    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
 }
