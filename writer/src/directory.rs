@@ -1,22 +1,18 @@
 //! Operators, their credentials and the terms of their games, remembered for a moment.
 //!
-//! Invariants: at most a fixed number of entries; none is believed longer than
-//! [`limits::DIRECTORY_MAX_AGE`], so a revocation, and a change of terms, takes hold within it in
-//! every writer process. Secrets are zeroed when forgotten.
+//! Invariants: what is believed is as [`Recent`] has it, so a revocation, and a change of terms, takes hold within
+//! [`crate::limits::DIRECTORY_MAX_AGE`] in every writer process. Secrets are zeroed when forgotten.
 
 use crate::answer::Failure;
 use crate::hands::Hands;
 use crate::keys::Keys;
 use crate::ledger::operators::{self, Operator};
-use crate::limits;
+use crate::recent::Recent;
 use crate::terms::GameTerms;
 use domicile_core::error::Code;
 use domicile_core::ids::{GameCode, OperatorId};
 use domicile_service::clock::Clock;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// A credential with its secret.
@@ -51,8 +47,7 @@ pub fn seal_context(key_id: &str) -> String {
 
 /// What the ledger knows of operators.
 pub struct Directory {
-    hands: Hands,
-    keys: Arc<Keys>,
+    source: Arc<Source>,
     clock: Arc<dyn Clock>,
     operators: Recent<OperatorId, Arc<Operator>>,
     credentials: Recent<String, Arc<Credential>>,
@@ -60,12 +55,39 @@ pub struct Directory {
     games: Recent<(OperatorId, GameCode), Arc<GameTerms>>,
 }
 
+/// Where it is read.
+struct Source {
+    hands: Hands,
+    keys: Arc<Keys>,
+}
+
+impl Source {
+    async fn credential(&self, key_id: &str) -> Result<Credential, Failure> {
+        let session = self.hands.session().await?;
+        let sealed = operators::read_credential(&session, key_id).await?;
+        drop(session);
+        let sealed = sealed.ok_or(Failure::new(Code::OperatorKeyUnknown))?;
+        Ok(Credential {
+            secret: self.keys.open(&seal_context(key_id), &sealed.secret_sealed)?,
+            operator: sealed.operator,
+            revoked: sealed.revoked,
+            not_before_unix_s: sealed.not_before_unix_s,
+            not_after_unix_s: sealed.not_after_unix_s,
+        })
+    }
+
+    async fn operator(&self, id: &OperatorId) -> Result<Operator, Failure> {
+        let session = self.hands.session().await?;
+        let read = operators::read(&*session, id).await?;
+        read.ok_or(Failure::new(Code::OperatorForbidden))
+    }
+}
+
 impl Directory {
     /// An empty directory over this ledger.
     pub fn new(hands: Hands, keys: Arc<Keys>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            hands,
-            keys,
+            source: Arc::new(Source { hands, keys }),
             clock,
             operators: Recent::default(),
             credentials: Recent::default(),
@@ -77,42 +99,22 @@ impl Directory {
     /// A credential that is valid now.
     pub async fn credential(&self, key_id: &str) -> Result<Arc<Credential>, Failure> {
         let key = key_id.to_owned();
-        let credential = match self.credentials.get(&key, self.clock.monotonic()) {
-            Some(credential) => credential,
-            None => self.read_credential(key).await?,
+        let read = || {
+            let (source, key) = (Arc::clone(&self.source), key.clone());
+            async move { source.credential(&key).await.map(Arc::new) }
         };
+        let credential = self.credentials.get(&key, self.clock.monotonic(), read).await?;
         let valid = credential.is_valid(self.clock.now_unix_s());
         if valid { Ok(credential) } else { Err(Failure::new(Code::OperatorKeyUnknown)) }
     }
 
-    async fn read_credential(&self, key_id: String) -> Result<Arc<Credential>, Failure> {
-        let session = self.hands.session().await?;
-        let sealed = operators::read_credential(&session, &key_id).await?;
-        drop(session);
-        let sealed = sealed.ok_or(Failure::new(Code::OperatorKeyUnknown))?;
-        let credential = Arc::new(Credential {
-            secret: self.keys.open(&seal_context(&key_id), &sealed.secret_sealed)?,
-            operator: sealed.operator,
-            revoked: sealed.revoked,
-            not_before_unix_s: sealed.not_before_unix_s,
-            not_after_unix_s: sealed.not_after_unix_s,
-        });
-        self.credentials.put(key_id, Arc::clone(&credential), self.clock.monotonic());
-        Ok(credential)
-    }
-
     /// An operator that may act.
     pub async fn operator(&self, id: &OperatorId) -> Result<Arc<Operator>, Failure> {
-        let known = self.operators.get(id, self.clock.monotonic());
-        let operator = if let Some(operator) = known {
-            operator
-        } else {
-            let session = self.hands.session().await?;
-            let read = operators::read(&*session, id).await?;
-            let read = Arc::new(read.ok_or(Failure::new(Code::OperatorForbidden))?);
-            self.operators.put(id.clone(), Arc::clone(&read), self.clock.monotonic());
-            read
+        let read = || {
+            let (source, id) = (Arc::clone(&self.source), id.clone());
+            async move { source.operator(&id).await.map(Arc::new) }
         };
+        let operator = self.operators.get(id, self.clock.monotonic(), read).await?;
         if operator.enabled {
             Ok(operator)
         } else {
@@ -127,14 +129,14 @@ impl Directory {
         code: &GameCode,
     ) -> Result<Arc<GameTerms>, Failure> {
         let key = (operator.clone(), code.clone());
-        if let Some(known) = self.games.get(&key, self.clock.monotonic()) {
-            return Ok(known);
-        }
-        let session = self.hands.session().await?;
-        let terms = Arc::new(GameTerms::read(&*session, operator, code).await?);
-        drop(session);
-        self.games.put(key, Arc::clone(&terms), self.clock.monotonic());
-        Ok(terms)
+        let read = || {
+            let (source, (operator, code)) = (Arc::clone(&self.source), key.clone());
+            async move {
+                let session = source.hands.session().await?;
+                Ok(Arc::new(GameTerms::read(&*session, &operator, &code).await?))
+            }
+        };
+        self.games.get(&key, self.clock.monotonic(), read).await
     }
 
     /// Forgets an operator that this process changed.
@@ -155,13 +157,14 @@ impl Directory {
     /// Whether players of any operator come from this browser origin.
     pub async fn origin_known(&self, origin: &str) -> Result<bool, Failure> {
         let key = origin.to_owned();
-        if let Some(known) = self.origins.get(&key, self.clock.monotonic()) {
-            return Ok(known);
-        }
-        let session = self.hands.session().await?;
-        let known = operators::origin_known(&session, origin).await?;
-        self.origins.put(key, known, self.clock.monotonic());
-        Ok(known)
+        let read = || {
+            let (source, origin) = (Arc::clone(&self.source), key.clone());
+            async move {
+                let session = source.hands.session().await?;
+                Ok(operators::origin_known(&session, &origin).await?)
+            }
+        };
+        self.origins.get(&key, self.clock.monotonic(), read).await
     }
 }
 
@@ -171,61 +174,9 @@ impl std::fmt::Debug for Directory {
     }
 }
 
-/// A few values, each for a short time.
-struct Recent<K, V> {
-    entries: Mutex<HashMap<K, (Duration, V)>>,
-}
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self { entries: Mutex::default() }
-    }
-}
-
-impl<K: Eq + Hash, V: Clone> Recent<K, V> {
-    fn get(&self, key: &K, now: Duration) -> Option<V> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, value) = entries.get(key)?;
-        is_fresh(*read_at, now).then(|| value.clone())
-    }
-
-    fn forget(&self, key: &K) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
-
-    fn put(&self, key: K, value: V, now: Duration) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= limits::DIRECTORY_ENTRIES {
-            entries.retain(|_, (read_at, _)| is_fresh(*read_at, now));
-        }
-        if entries.len() < limits::DIRECTORY_ENTRIES {
-            entries.insert(key, (now, value));
-        }
-    }
-}
-
-fn is_fresh(read_at: Duration, now: Duration) -> bool {
-    now.saturating_sub(read_at) < limits::DIRECTORY_MAX_AGE
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn entries_are_few_and_short_lived() {
-        let recent = Recent::default();
-        let start = Duration::from_secs(100);
-        for key in 0..limits::DIRECTORY_ENTRIES + 10 {
-            recent.put(key, key, start);
-        }
-        assert_eq!(recent.entries.lock().unwrap().len(), limits::DIRECTORY_ENTRIES);
-        assert_eq!(recent.get(&1, start), Some(1));
-        let later = start + limits::DIRECTORY_MAX_AGE;
-        assert_eq!(recent.get(&1, later), None, "an old entry is read again");
-        recent.put(usize::MAX, 7, later);
-        assert_eq!(recent.entries.lock().unwrap().len(), 1, "old entries make room");
-    }
 
     #[test]
     fn a_credential_has_a_time_and_an_end() {

@@ -29,6 +29,7 @@ pub mod limits;
 pub mod log;
 pub mod operations;
 pub mod pending;
+mod recent;
 pub mod round_state;
 pub mod service;
 pub mod sweep;
