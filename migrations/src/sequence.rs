@@ -45,6 +45,7 @@ pub const LEDGER: &[Migration] = &[
     migration!(9, "ledger/0009-sessions", SubscribersFirst, superuser: false),
     migration!(10, "ledger/0010-losses", SubscribersFirst, superuser: true),
     migration!(11, "ledger/0011-floor", SubscribersFirst, superuser: false),
+    migration!(12, "ledger/0012-revocation-order", SubscribersFirst, superuser: false),
 ];
 
 /// A reader's migrations.

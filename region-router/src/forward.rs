@@ -37,7 +37,7 @@ use crate::{
     headers,
     hold::{Waiting, WaitingRoom},
     outgoing::Outgoing,
-    revocations::{Page, Revoked},
+    revocations::{Revoked, Told},
     route::{Forward, Now, Refusal, Role, Routes, Target, Upstream},
     upstream::{SendError, Upstreams},
 };
@@ -136,22 +136,27 @@ impl Forwarder {
         self.upstreams.probe(routes.upstreams()).await;
     }
 
-    /// The revocations since a time, as the current writer tells them.
-    pub async fn revocations(&self, since_unix_s: u64) -> Option<Page> {
+    /// What the current writer tells of revocations after a cursor, or of all of them.
+    pub async fn revocations(&self, cursor: Option<&str>) -> Option<Told> {
         let forward = self.decide(&Target::Operator, None).ok()?;
         let timeout = Duration::from_millis(FEED_TIMEOUT_MS);
+        let mut path = "/feed/v1/revocations".to_owned();
+        if let Some(cursor) = cursor {
+            path = format!("{path}?after={cursor}");
+        }
         for upstream in forward.candidates.iter().take(FEED_ATTEMPTS) {
-            let request = Request::get(format!("/feed/v1/revocations?since_unix_s={since_unix_s}"))
-                .body(Outbound::Held(Full::default()))
-                .ok()?;
+            let request = Request::get(path.as_str()).body(Outbound::Held(Full::default())).ok()?;
             let Ok(answer) = self.upstreams.send(upstream, request, timeout).await else {
                 continue;
             };
+            if answer.status() == StatusCode::NO_CONTENT {
+                return Some(Told::Nothing);
+            }
             let is_good = answer.status() == StatusCode::OK;
             let body = Limited::new(answer.into_body(), FEED_MAX_BYTES).collect();
             let Ok(Ok(body)) = tokio::time::timeout(timeout, body).await else { continue };
             if is_good {
-                return serde_json::from_slice(&body.to_bytes()).ok();
+                return serde_json::from_slice(&body.to_bytes()).ok().map(Told::Page);
             }
         }
         None

@@ -1,7 +1,8 @@
 //! Sessions that were revoked although their tokens have not expired: known here, so that they are refused at the door.
 //!
 //! The current writer is asked every second for what is new, and at the start for everything that a token may still be
-//! good for; nothing is kept on disk, because an hour's revocations are one or a few answers. Readers and the writer
+//! good for; the writer's cursor says where to go on, and nothing is kept on disk, because an hour's revocations are a few
+//! answers. Readers and the writer
 //! refuse a revoked session by their own rows as well: while no writer answers, the last known set stays in force here,
 //! and they stay the ones who decide.
 //! Invariants: a session once known as revoked is refused until its tokens have expired; the set has a limit, beyond which
@@ -19,18 +20,26 @@ use crate::forward::Forwarder;
 
 /// The pause between two questions, milliseconds.
 const POLL_MS: u64 = 1_000;
-/// A revocation is dated when its transaction began and seen when it was durable: how far back is asked again, seconds.
-const OVERLAP_S: u64 = 30;
 /// The longest life of a token and its leeway, seconds: what is older is forgotten.
 const KEEP_S: u64 = 3_720;
 /// Most sessions that are kept.
 const MAX_SESSIONS: usize = 200_000;
 
 /// What the writer answers.
+#[derive(Debug)]
+pub enum Told {
+    /// Nothing that was not told before.
+    Nothing,
+    /// Some, perhaps not for the first time.
+    Page(Page),
+}
+
+/// Revocations, and where to go on.
 #[derive(Debug, Deserialize)]
 pub struct Page {
     revoked: Vec<Revocation>,
     more: bool,
+    cursor: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -77,20 +86,21 @@ impl Revoked {
 
 /// Asks for as long as the process lives.
 pub async fn follow(forwarder: Arc<Forwarder>, clock: Arc<dyn Clock>) {
-    let mut newest_unix_s = 0_u64;
+    let mut cursor = None;
     loop {
-        let since_unix_s = newest_unix_s.saturating_sub(OVERLAP_S);
-        let page = forwarder.revocations(since_unix_s).await;
-        let mut more = false;
-        if let Some(Page { revoked: news, more: there_is_more }) = page {
-            let latest = news.iter().map(|new| new.at_unix_s).max().unwrap_or(0);
-            // A page full of the overlap alone would come again and again.
-            more = there_is_more && latest > newest_unix_s;
-            newest_unix_s = newest_unix_s.max(latest);
-            forwarder.revoked.take(&news, clock.now_unix_s());
-        } else {
-            metrics::counter!("domicile_router_revocation_failures_total").increment(1);
-        }
+        let told = forwarder.revocations(cursor.as_deref()).await;
+        let (news, more) = match told {
+            Some(Told::Page(page)) => {
+                cursor = Some(page.cursor);
+                (page.revoked, page.more)
+            }
+            Some(Told::Nothing) => (Vec::new(), false),
+            None => {
+                metrics::counter!("domicile_router_revocation_failures_total").increment(1);
+                (Vec::new(), false)
+            }
+        };
+        forwarder.revoked.take(&news, clock.now_unix_s());
         if !more {
             sleep(Duration::from_millis(POLL_MS)).await;
         }

@@ -21,6 +21,8 @@ const FUNDS_MICRO: u64 = 10_000_000;
 const STAKE_MICRO: u64 = 1_000_000;
 /// How long a router may go on with a revoked token.
 const REFUSED_WITHIN: Duration = Duration::from_secs(5);
+/// More than two answers of the writer hold.
+const GREAT_CUT: u64 = 25_000;
 /// How long a refund may take.
 const REFUNDED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -160,6 +162,7 @@ async fn revocation(cluster: &Cluster, operator: &Operator) {
         if answer.code() == "session-revoked" { Ok(()) } else { Err(answer.json().to_string()) }
     })
     .await;
+    great_cut(cluster, operator).await;
     let other = Player::new(cluster.outside(), cluster.router("MT"), &stays);
     other.play(&other.session().await, "k", 1).await;
 
@@ -171,6 +174,49 @@ async fn revocation(cluster: &Cluster, operator: &Operator) {
         if answer.code() == "session-revoked" { Ok(()) } else { Err(answer.json().to_string()) }
     })
     .await;
+}
+
+/// More revocations at once than one answer holds, and one that began before them and commits last: no router stays behind.
+async fn great_cut(cluster: &Cluster, operator: &Operator) {
+    let opened = operator.session("late", "MT", "hilo-dice").await;
+    let id = opened["session"].as_str().expect("a session");
+    let late = database::connect(cluster, "ledger-mt").await;
+    let insert = "INSERT INTO ledger.session_revocation (jurisdiction, session_id, revoked_at)";
+    let one = format!("BEGIN; {insert} VALUES ('MT', '{id}', now() - interval '10 minutes')");
+    late.batch_execute(&one).await.expect("a revocation under way");
+    let many = format!(
+        "{insert} SELECT 'MT', gen_random_uuid(), now() FROM generate_series(1, {GREAT_CUT})"
+    );
+    let ledger = database::connect(cluster, "ledger-mt").await;
+    ledger.execute(&many, &[]).await.expect("a great cut");
+    let routers = || cluster.topology().routers.iter();
+    for router in routers() {
+        eventually(&format!("{} knows the great cut", router.node), REFUSED_WITHIN, || async {
+            let url = format!("http://{}/metrics", router.admin);
+            let request = http::Request::get(url).body(bytes::Bytes::new()).expect("a request");
+            let answer =
+                cluster.outside().send(request).await.map_err(|error| error.to_string())?;
+            let text = String::from_utf8_lossy(answer.body()).into_owned();
+            let line =
+                text.lines().find(|line| line.starts_with("domicile_router_revoked_sessions "));
+            let known = line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+            if known.is_some_and(|known| known >= GREAT_CUT) {
+                Ok(())
+            } else {
+                Err(format!("{line:?}"))
+            }
+        })
+        .await;
+    }
+    late.batch_execute("COMMIT").await.expect("the late commit");
+    for code in ["MT", "DE"] {
+        let player = Player::new(cluster.outside(), cluster.router(code), &opened);
+        eventually(&format!("the router of {code} refuses {id}"), REFUSED_WITHIN, || async {
+            let answer = player.get("/v1/nothing-there").await.expect("an answer");
+            if answer.code() == "session-revoked" { Ok(()) } else { Err(answer.json().to_string()) }
+        })
+        .await;
+    }
 }
 
 fn certificate_client(cluster: &Cluster, unit: &str) -> HttpClient {

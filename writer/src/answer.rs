@@ -1,6 +1,6 @@
 //! What may leave the writer: an answer built from the proof that a commit reached two regions.
 //!
-//! Invariant: [`Acknowledged`] is made from a [`Durable`] and nothing else, and it is the only type of this
+//! Invariant: [`Acknowledged`] is made from a [`Durable`], unless it says nothing, and it is the only type of this
 //! package that becomes a success response. State-dependent refusals travel the same way, because "the
 //! round is settled" tells something too. [`Failure`] alone is for what was decided without the ledger's
 //! state, and for not knowing.
@@ -116,6 +116,11 @@ impl<T> Acknowledged<T> {
 }
 
 impl Acknowledged<Verdict> {
+    /// Says nothing, so that nobody may go by it: for a caller that then knows what it knew before.
+    pub const fn nothing() -> Self {
+        Self(Ok(Reply { status: 204, body: Bytes::new(), replayed: false }))
+    }
+
     /// Why it was refused, if it was.
     pub fn refusal(self) -> Option<Failure> {
         self.0.err()

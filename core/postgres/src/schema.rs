@@ -7,7 +7,7 @@ use crate::connection::Query;
 use crate::error::Error;
 
 /// Version of the ledger schema that the writer needs at least.
-pub const LEDGER_SCHEMA_VERSION: u32 = 11;
+pub const LEDGER_SCHEMA_VERSION: u32 = 12;
 /// Version of the reader schema that the reader needs at least.
 pub const READER_SCHEMA_VERSION: u32 = 4;
 /// An SQL expression for the version of the schema: null before the first migration. It stands in the

@@ -1,6 +1,6 @@
 //! Revoking sessions, and with them their tokens: one, all of a player, all of an operator.
 //!
-//! Routers learn of a revocation from [`feed`], readers by replication, the writer's own plays and bets from the session's
+//! Routers learn of a revocation from [`super::feed`], readers by replication, the writer's own plays and bets from the session's
 //! row; the sweep closes the chains. Invariants: a session and its published revocation are one statement; a batch is
 //! bounded, so a mass revocation is many short transactions, each with its own entry in the operations log.
 
@@ -79,19 +79,4 @@ pub async fn revoke(engine: &Engine, body: &RevokeBody, by: &MadeBy) -> Handled 
 
 fn codes(engine: &Engine) -> Vec<Jurisdiction> {
     engine.log.jurisdictions().into_iter().filter(|code| !operation::is_log(code)).collect()
-}
-
-/// The revocations since a time, for routers: at most as old as a token may be.
-pub async fn feed(engine: &Engine, since_unix_s: u64) -> Handled {
-    let session = engine.hands.session().await?;
-    let found = revocations::since(
-        &*session,
-        since_unix_s,
-        limits::REVOCATION_WINDOW_S,
-        limits::REVOCATIONS_PAGE,
-    )
-    .await?;
-    drop(session);
-    let more = i64::try_from(found.len()) == Ok(limits::REVOCATIONS_PAGE);
-    engine.acknowledge(Reply::json(200, &json!({ "revoked": found, "more": more }))).await
 }

@@ -5,7 +5,7 @@ use crate::admin::games::{self, Act, GameBody};
 use crate::admin::operators::{ChangeBody, NewBody};
 use crate::admin::records::{RecordBody, Submit};
 use crate::admin::sessions::{self, RevokeBody};
-use crate::admin::{credentials, operators};
+use crate::admin::{credentials, feed, operators};
 use crate::answer::{Failure, Handled, Reply};
 use crate::change;
 use crate::engine::Engine;
@@ -92,10 +92,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
             let body: RevokeBody = parse(body)?;
             sessions::revoke(engine, &body, &by(incoming, &body.reason)?).await
         }
-        Operation::Revocations => {
-            let since = query(incoming, "since_unix_s").and_then(|text| text.parse().ok());
-            sessions::feed(engine, since.unwrap_or(0)).await
-        }
+        Operation::Revocations => feed::tell(engine, query(incoming, "after")).await,
         Operation::ShowGame
         | Operation::SetGame
         | Operation::SuspendGame

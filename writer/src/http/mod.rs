@@ -91,7 +91,7 @@ pub enum Operation {
     ResumeGame,
     /// A person revokes sessions.
     RevokeSessions,
-    /// A router asks for the revocations of the last hour.
+    /// A router asks which sessions were revoked since it asked last.
     Revocations,
     /// A person reads the newest checkpoint of the operations log.
     OperationsHead,

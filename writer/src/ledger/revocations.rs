@@ -1,4 +1,4 @@
-//! Revocations of many sessions, and those of the last hour.
+//! Revocations of many sessions, and what was written of them in the order of its transactions.
 
 use super::term;
 use crate::limits;
@@ -30,9 +30,27 @@ const REVOKE_MANY: &str = concat!(
     "SELECT jurisdiction, id, now() FROM hit ON CONFLICT DO NOTHING"
 );
 
-const SINCE: &str = "SELECT session_id, extract(epoch FROM revoked_at)::bigint FROM ledger.session_revocation \
-     WHERE revoked_at >= greatest(to_timestamp($1::bigint), now() - make_interval(secs => $2::bigint)) \
-     ORDER BY revoked_at LIMIT $3";
+/// The horizon is of the statement's own snapshot.
+macro_rules! page {
+    ($begin:literal, $from:literal) => {
+        concat!(
+            $begin,
+            "SELECT session_id, extract(epoch FROM revoked_at)::bigint, written_by::text::bigint, ",
+            "pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM ledger.revocation_order WHERE ",
+            $from,
+            " ORDER BY written_by, session_id LIMIT $1"
+        )
+    };
+}
+
+/// Found by their time and then read by their order: going through all of the order for a time would read every one there is.
+const RECENT: &str = page!(
+    "WITH recent AS MATERIALIZED (SELECT written_by FROM ledger.revocation_order \
+     WHERE revoked_at >= now() - make_interval(secs => $2::bigint)) ",
+    "written_by >= (SELECT min(written_by) FROM recent)"
+);
+
+const AFTER: &str = page!("", "(written_by, session_id) > ($2::bigint::text::xid8, $3::uuid)");
 
 /// Whose sessions are revoked.
 #[derive(Debug, Clone, Copy)]
@@ -75,15 +93,40 @@ pub async fn revoke(
     }
 }
 
-/// The revocations since a time, but no further back than a token may reach, oldest first.
-pub async fn since(
+/// A row's place in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// The transaction that wrote it.
+    pub by: i64,
+    /// Among the rows of that transaction.
+    pub session: Uuid,
+}
+
+/// Revocations in the order in which they were written.
+#[derive(Debug)]
+pub struct Page {
+    /// What there is.
+    pub revoked: Vec<Revocation>,
+    /// The last of them.
+    pub last: Option<Written>,
+    /// The oldest transaction under way when this was read: below it nothing becomes visible any more.
+    pub horizon: Option<i64>,
+}
+
+/// What was written after a place, or within the time that a token may reach back.
+pub async fn page(
     on: &impl Query,
-    since_unix_s: u64,
-    window_s: i64,
+    after: Option<Written>,
     limit: i64,
-) -> Result<Vec<Revocation>, domicile_postgres::Error> {
-    let since = i64::try_from(since_unix_s).unwrap_or(i64::MAX);
-    let rows = on.query(SINCE, &[&since, &window_s, &limit]).await?;
+) -> Result<Page, domicile_postgres::Error> {
+    let rows = match after {
+        Some(Written { by, session }) => on.query(AFTER, &[&limit, &by, &session]).await?,
+        None => on.query(RECENT, &[&limit, &limits::REVOCATION_WINDOW_S]).await?,
+    };
     let revocation = |row: &Row| Revocation { session: row.get(0), at_unix_s: row.get(1) };
-    Ok(rows.iter().map(revocation).collect())
+    Ok(Page {
+        revoked: rows.iter().map(revocation).collect(),
+        last: rows.last().map(|row| Written { by: row.get(2), session: row.get(0) }),
+        horizon: rows.first().map(|row| row.get(3)),
+    })
 }

@@ -27,6 +27,7 @@ mod operators;
 mod plays;
 mod processes;
 mod protection;
+mod revocations;
 mod streams;
 #[path = "../../../tests/src/wallet/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests of whole clusters use all of it")]
