@@ -86,7 +86,7 @@ fn promotion(cluster: &Cluster) -> usize {
     let plan: Value = serde_json::from_str(&plan).expect("JSON");
     let steps = plan["steps"].as_array().expect("steps");
     let at = steps.iter().position(|step| step["action"]["do"] == "promote");
-    at.map(|at| at + 1).unwrap_or_else(|| panic!("no promotion in {plan:#}"))
+    at.expect("a promotion") + 1
 }
 
 fn round(play: &Value) -> String {
