@@ -35,7 +35,7 @@ async fn persons_administer_and_the_log_tells() {
     let operator = rotation(&cluster, &operator).await;
     revocation(&cluster, &operator).await;
     suspension(&cluster, &operator).await;
-    moved_and_told(&cluster);
+    moved_and_told(&cluster).await;
     tampering(&cluster).await;
 }
 
@@ -282,11 +282,15 @@ async fn suspension(cluster: &Cluster, operator: &Operator) {
 }
 
 /// The log goes on across a move of the writer, and tells of it.
-fn moved_and_told(cluster: &Cluster) {
+async fn moved_and_told(cluster: &Cluster) {
     cluster.cli(&["operations", "verify"]);
     cluster.cli(&["--as", "dora", "switchover", "--to", "de-1", "--yes"]);
-    let told = json_of(cluster, &["operations", "list", "--about", "plan.end", "--json"]);
-    let last = told["entries"].as_array().and_then(|entries| entries.last()).expect("the plan");
+    let last = eventually("the plan is signed for", REFUNDED_WITHIN, || async {
+        let told = json_of(cluster, &["operations", "list", "--about", "plan.end", "--json"]);
+        let last = told["entries"].as_array().and_then(|entries| entries.last().cloned());
+        last.ok_or_else(|| told.to_string())
+    })
+    .await;
     assert_eq!(last["entry"]["actor"], "spiffe://admin/dr-lead/dora");
     assert!(last["entry"]["after"].as_str().expect("a state").contains("completed"), "{last}");
     let id = last["entry"]["id"].as_str().expect("an id");

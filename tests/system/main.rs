@@ -13,6 +13,7 @@ mod incidents;
 mod late_opening;
 mod loss;
 mod moves;
+mod operations;
 mod path;
 mod refusals;
 mod silent_writers;

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod limits;
 pub mod member;
 pub mod observed;
+pub mod pin;
 pub mod plan;
 pub mod record;
 pub mod residency;

@@ -18,7 +18,7 @@ use crate::service::Service;
 use crate::stream;
 use crate::sweep;
 use crate::wallet::{self, Book};
-use domicile_control::Watch;
+use domicile_control::{Pins, Watch};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{Jurisdiction, NodeId, RegionId};
 use domicile_core::note::VerifierKey;
@@ -58,6 +58,8 @@ pub struct Lifecycle {
     pub ids: IdSource,
     /// Asks readers.
     pub client: HttpClient,
+    /// What the control plane holds of the operations log.
+    pub pins: Pins,
     /// Asks operators' wallets.
     pub wallet_tls: Arc<ClientTls>,
     /// The control record.
@@ -285,7 +287,11 @@ impl Lifecycle {
         let asked = readers.iter().map(|reader| {
             (reader.node.to_string(), format!("{}/log/{code}/checkpoint", reader.endpoint))
         });
-        let holders = Holders::new(&self.client, asked.collect());
+        let holders = if operation::is_log(code) {
+            Holders::pinned(&self.client, self.pins.clone())
+        } else {
+            Holders::new(&self.client, asked.collect())
+        };
         let elsewhere = readers.iter().filter(|reader| reader.region != self.config.region);
         let confirmers = elsewhere.map(|reader| subscription_name(&reader.node, code)).collect();
         Some(LogPlace { jurisdiction: code.clone(), signer, holders, confirmers })

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use domicile_control::{ControlClient, Leases};
+use domicile_control::{ControlClient, Leases, Pins};
 use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::clock::{Clock, SystemClock};
 use domicile_service::drain::Drain;
@@ -76,6 +76,7 @@ async fn main() -> anyhow::Result<()> {
         clock,
         ids,
         client: HttpClient::new(&client_tls, ClientLimits::default()),
+        pins: Pins::new(&control),
         wallet_tls,
         record,
         standing,

@@ -40,7 +40,7 @@ fn every_route_states_its_callers_proof() {
         let expected: &[&str] = match route.caller {
             Caller::Operator => &["operatorKeyId", "operatorSignature", "operatorTimestamp"],
             Caller::Player => &["session"],
-            Caller::Person(_) | Caller::Router => &["mutualTls"],
+            Caller::Person(_) | Caller::Router | Caller::Conductor => &["mutualTls"],
         };
         assert_eq!(schemes, expected.iter().copied().collect(), "{} {}", route.method, route.path);
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domicile_core::ids::NodeId;
-use domicile_postgres::types::FromSqlOwned;
+use domicile_postgres::types::{FromSqlOwned, ToSql};
 use domicile_postgres::{ConnectConfig, Connection, Tx, connect};
 use domicile_service::tls::ClientTls;
 use serde::de::DeserializeOwned;
@@ -165,7 +165,20 @@ impl Session {
         step: &'static str,
         sql: &str,
     ) -> Result<Option<T>, Error> {
-        let value: Option<serde_json::Value> = self.optional(step, sql).await?;
+        self.json_of(step, sql, &[]).await
+    }
+
+    /// As [`Self::json`], with parameters.
+    pub(crate) async fn json_of<T: DeserializeOwned>(
+        &self,
+        step: &'static str,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<T>, Error> {
+        let failed = |error| Error::step(step, error);
+        let row = self.connection.query_opt(sql, params).await.map_err(failed)?;
+        let value: Option<serde_json::Value> =
+            row.map(|row| row.try_get(0)).transpose().map_err(|error| Error::step(step, error))?;
         let read = value.map(serde_json::from_value).transpose();
         read.map_err(|error| Error::step(step, error))
     }

@@ -9,6 +9,8 @@ use domicile_agent::agent::Agent;
 use domicile_agent::automatic::Automatic;
 use domicile_agent::config::AgentConfig;
 use domicile_agent::control::EtcdControl;
+use domicile_agent::entering::Entering;
+use domicile_agent::pinning::Pinning;
 use domicile_agent::{api, attend, supervise};
 use domicile_control::{ControlClient, ControlConfig, TlsPaths};
 use domicile_service::clock::SystemClock;
@@ -63,6 +65,8 @@ async fn main() -> anyhow::Result<()> {
     let agent = Agent::new(config, control, IdSource::new(Arc::new(SystemClock)))?;
     attend(&agent, &drain, &readiness);
     if is_ledger {
+        spawn_vital("entering", &drain, Entering::new(Arc::clone(&agent), &client)?.run());
+        spawn_vital("pinning", &drain, Pinning::new(Arc::clone(&agent), &client)?.run());
         spawn_vital("automatic", &drain, Automatic::new(Arc::clone(&agent), client)?.run());
     }
     let listening = readiness.check("listener");

@@ -13,6 +13,7 @@ pub mod etcd;
 mod follow;
 mod leases;
 mod patience;
+mod pins;
 pub mod plans;
 mod watch;
 
@@ -22,6 +23,7 @@ pub use error::Error;
 pub use etcd::{LeaseId, Revision};
 pub use leases::{Leases, Renewal};
 pub use patience::patiently;
+pub use pins::Pins;
 pub use plans::{PlanLock, Plans, RecordStep, StoredEntry, StoredPlan, Superseded};
 pub use watch::{Known, Watch};
 

@@ -1,7 +1,8 @@
 //! Plans under way and plans that ended, each with its journal, and the lock that lets one executor write them.
 //!
 //! Keys: `plan/lock` (the executor's name, on a lease), `plan/current` (the id of the plan under way),
-//! `plan/<id>/plan`, `plan/<id>/journal/<nnnn>`. Invariants: every change is one transaction that requires the lock to be
+//! `plan/<id>/plan`, `plan/<id>/journal/<nnnn>`; and `operations/entered`, up to which plan the operations log knows them.
+//! Invariants: every change of a plan is one transaction that requires the lock to be
 //! the one taken, so that an executor that slept through its lease changes nothing; a change of the control record and
 //! the journal entry about it are the same transaction, and so have the same revision; an entry is never rewritten.
 //! Deliberately absent: what an entry says. That is the executor's.
@@ -110,6 +111,18 @@ impl Plans {
         found.sort();
         Ok(found.into_iter().map(|(_, id)| id).collect())
     }
+
+    /// The plan up to which all that were over are in the operations log, for those who enter them.
+    pub async fn entered(&self) -> Result<Option<String>, Error> {
+        let (entry, _) = self.control.etcd().get(&keys::entered(&self.control)).await?;
+        Ok(entry.map(|entry| text(&entry)))
+    }
+
+    /// Notes that. A note that is lost, or older than another, costs a repetition that changes nothing.
+    pub async fn note_entered(&self, id: &str) -> Result<(), Error> {
+        let key = keys::entered(&self.control);
+        self.control.etcd().put(&key, id.as_bytes().to_vec(), None).await.map(drop)
+    }
 }
 
 fn stored_entry(entry: Entry) -> Result<StoredEntry, Error> {
@@ -142,6 +155,10 @@ mod keys {
 
     pub(super) fn current(control: &ControlClient) -> String {
         control.key("plan/current")
+    }
+
+    pub(super) fn entered(control: &ControlClient) -> String {
+        control.key("operations/entered")
     }
 
     pub(super) fn folder(control: &ControlClient, id: &str) -> String {

@@ -8,5 +8,5 @@
 mod chain;
 mod file;
 
-pub use chain::{Fault, GENESIS, Line, Verified, verify};
+pub use chain::{Fault, GENESIS, Line, Verified, alone, verify};
 pub(crate) use file::AuditFile;

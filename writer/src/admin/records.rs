@@ -1,6 +1,7 @@
-//! Plans and drills in the operations log: what was done to the cluster from outside the writer, told afterwards.
+//! Plans, drills and losses in the operations log: what was done to the cluster from outside the writer, told afterwards.
 //!
-//! Invariant: a file is entered once, whoever submits it and however often.
+//! Invariant: a plan is entered once by its id, a drill by its report, a loss by its pin, whoever submits it and however often. Of a plan the
+//! first to come counts: the person's command that ran it, or an agent that found it over in the journal.
 
 use crate::answer::Reply;
 use crate::change::{Applied, Change, Halt, Once};
@@ -13,11 +14,11 @@ use domicile_postgres::Tx;
 use serde::Deserialize;
 use serde_json::json;
 
-/// What was done, and the digest of the file that says so in full.
+/// What was done, and the digest of what says so in full.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordBody {
-    /// `plan` or `drill`.
+    /// `plan`, `drill` or `cut`.
     pub kind: Kind,
     id: String,
     verb: String,
@@ -32,10 +33,12 @@ pub struct RecordBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A plan that came to its end or was abandoned; the file is its audit file.
+    /// A plan that came to its end or was abandoned: its audit file, or its journal.
     Plan,
-    /// A drill; the file is its signed report.
+    /// A drill: its signed report.
     Drill,
+    /// Entries of this log that were lost with a region: the pin that named them.
+    Cut,
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ impl Kind {
         match self {
             Self::Plan => "plan.end",
             Self::Drill => "drill.end",
+            Self::Cut => "log.cut",
         }
     }
 }
@@ -55,11 +59,16 @@ impl RecordBody {
             && [&self.id, &self.verb, &self.outcome, &self.actor].into_iter().all(|t| short(t))
     }
 
-    /// One entry per file.
+    /// One entry per plan, and per drill's report.
     pub fn once(&self) -> Once {
-        let scope = "operations-record".to_owned();
+        let (scope, key) = match self.kind {
+            Kind::Plan => {
+                ("operations-plan", operation::digest(self.id.as_bytes()).replace("sha256:", ""))
+            }
+            Kind::Drill | Kind::Cut => ("operations-record", self.sha256.clone()),
+        };
         let body = format!("{}\n{}", self.kind.action(), self.id);
-        let id = RequestId::new(scope, self.sha256.clone(), "POST", "record", body.as_bytes());
+        let id = RequestId::new(scope.to_owned(), key, "POST", "record", body.as_bytes());
         Once { id, repeatable: true }
     }
 }

@@ -1,8 +1,8 @@
-//! The writer's HTTP interface: one table of routes, one dispatch, four kinds of callers.
+//! The writer's HTTP interface: one table of routes, one dispatch, five kinds of callers.
 //!
 //! Invariants: every route stands in [`ROUTES`] and in the published API document (a test compares them
 //! both ways); operator and player routes are open to routers only, internal ones to persons whose certificate
-//! says a role that suffices; bodies are read strictly and within limits; an operation that writes runs on when its client leaves.
+//! says a role that suffices, and what conducted a plan may enter it; bodies are read strictly and within limits; an operation that writes runs on when its client leaves.
 
 mod admin;
 mod captchas;
@@ -146,6 +146,8 @@ pub enum Caller {
     Person(Grade),
     /// A router, for itself.
     Router,
+    /// Whoever conducts plans: a dr-lead, or a ledger node's agent.
+    Conductor,
 }
 
 /// One route.
@@ -172,7 +174,6 @@ const fn route(
 
 const VIEWER: Caller = Caller::Person(Grade::Viewer);
 const OPERATOR: Caller = Caller::Person(Grade::Operator);
-const DR_LEAD: Caller = Caller::Person(Grade::DrLead);
 
 /// Every route but readiness.
 pub const ROUTES: &[Route] = &[
@@ -216,7 +217,7 @@ pub const ROUTES: &[Route] = &[
     ),
     route("POST", "/internal/v1/sessions/revoke", OPERATOR, Operation::RevokeSessions),
     route("GET", "/internal/v1/operations", VIEWER, Operation::OperationsHead),
-    route("POST", "/internal/v1/operations", DR_LEAD, Operation::SubmitRecord),
+    route("POST", "/internal/v1/operations", Caller::Conductor, Operation::SubmitRecord),
     route("POST", "/internal/v1/operations/entries", VIEWER, Operation::ReadOperations),
     route("POST", "/internal/v1/operations/proof", VIEWER, Operation::ProveOperations),
     route("GET", "/internal/v1/log-gate", VIEWER, Operation::ReadLogGate),
@@ -247,6 +248,8 @@ pub fn app(service: &Arc<Service>, readiness: &Readiness, cluster: &ClusterId) -
     let routes = Grade::ALL.into_iter().fold(routes, |routes, grade| {
         routes.merge(guard(&[]).and_persons(grade).protect(of(Caller::Person(grade))))
     });
+    let conductor = guard(&[Role::Agent]).and_persons(Grade::DrLead);
+    let routes = routes.merge(conductor.protect(of(Caller::Conductor)));
     let ready = guard(&[Role::Router, Role::Agent]).and_persons(Grade::Viewer);
     let ready = ready.protect(readiness.routes());
     request::app(
@@ -301,7 +304,7 @@ async fn dispatch(
         match caller {
             Caller::Operator => operator::serve(engine, operation, incoming).await,
             Caller::Player => player::serve(&service, engine, operation, incoming).await,
-            Caller::Person(_) | Caller::Router => {
+            Caller::Person(_) | Caller::Router | Caller::Conductor => {
                 internal::serve(engine, operation, incoming).await
             }
         }

@@ -12,7 +12,7 @@ use domicile_core::log::Hash;
 use domicile_topology::record::Beginning;
 use std::collections::BTreeSet;
 
-/// What one outside holder (a reader, or the ledger's own checkpoint table) says about a log.
+/// What one holder (a reader, the control plane, or the ledger's own checkpoint table) says about a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Holding {
     /// Who holds it, for messages and evidence.

@@ -31,6 +31,7 @@ use crate::lease::Tenure;
 use arc_swap::ArcSwapOption;
 use domicile_core::ids::{Jurisdiction, NodeId};
 use domicile_core::log::Hash;
+use domicile_core::operation;
 use domicile_postgres::Pool;
 use domicile_service::clock::Clock;
 use domicile_topology::record::Beginning;
@@ -194,9 +195,10 @@ impl LogHandle {
         lane.is_some_and(|lane| lane.unconfirmed.load(Ordering::Acquire))
     }
 
-    /// Waits until every log is being written or is suspended.
+    /// Waits until every jurisdiction's log is being written or is suspended. Players wait for these; the operations log is
+    /// for persons, and takes their entries before it is written again.
     pub async fn settled(&self) {
-        for lane in self.lanes.values() {
+        for (_code, lane) in self.lanes.iter().filter(|(code, _)| !operation::is_log(code)) {
             let mut state = lane.state.subscribe();
             // The sender lives in the lane, so waiting cannot fail.
             drop(state.wait_for(|state| *state != LogState::Starting).await);

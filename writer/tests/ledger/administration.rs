@@ -67,7 +67,11 @@ async fn each_role_may_do_what_it_may_and_is_told_what_it_lacks() {
         }
         for part in [Role::Router, Role::Agent, Role::Reader, Role::Test] {
             let answer = by(&bench, part, method, path, &body).await;
-            assert_eq!(answer.code(), "peer-forbidden", "{path} by {part:?}");
+            if part == Role::Agent && path == "/internal/v1/operations" {
+                answer.expect(201);
+            } else {
+                assert_eq!(answer.code(), "peer-forbidden", "{path} by {part:?}");
+            }
         }
         assert!(by(&bench, Role::Ctl, method, path, &body).await.status < 300, "a machine's own");
     }
@@ -221,11 +225,22 @@ async fn every_change_is_in_the_log_and_a_changed_row_is_found() {
     for _ in 0..2 {
         by(&bench, Role::DrLead, "POST", "/internal/v1/operations", &record).await.expect(201);
     }
-    let (texts, checkpoint) = entries(&bench, 4).await;
+    // An agent and the command that ran the plan: whoever comes first.
+    for (role, sha256) in [(Role::Agent, "ab"), (Role::DrLead, "cd"), (Role::Agent, "ab")] {
+        let record = json!({ "kind": "plan", "id": "auto-failover-2-0a", "verb": "failover",
+            "outcome": "completed", "actor": "agent ledger-de", "sha256": sha256.repeat(32) });
+        by(&bench, role, "POST", "/internal/v1/operations", &record).await.expect(201);
+    }
+    let (texts, checkpoint) = entries(&bench, 5).await;
     assert_eq!(checkpoint.origin.to_string(), "demo/operations/1");
     let told: Vec<_> = texts.iter().map(|text| Operation::parse(text).unwrap()).collect();
     let actions: Vec<_> = told.iter().map(|told| told.action.as_str()).collect();
-    assert_eq!(actions, ["operator.create", "credential.create", "game.suspend", "drill.end"]);
+    let expected =
+        ["operator.create", "credential.create", "game.suspend", "drill.end", "plan.end"];
+    assert_eq!(actions, expected);
+    assert_eq!(told[4].actor.as_str(), "spiffe://demo/agent/anna");
+    assert_eq!(told[4].role.as_str(), "agent");
+    assert!(told[4].after.as_str().contains("agent ledger-de"));
     let suspended = &told[2];
     assert_eq!(suspended.actor.as_str(), "spiffe://demo/operator/anna");
     assert_eq!(suspended.reason.as_str(), "Pr\\u00fcfung");
@@ -255,6 +270,6 @@ async fn every_change_is_in_the_log_and_a_changed_row_is_found() {
     let forge = "UPDATE log.leaf SET entry = convert_to(replace(convert_from(entry, 'UTF8'), 'anna', 'otto'), 'UTF8') \
          WHERE jurisdiction = 'XO' AND idx = 2";
     bench.admin.batch_execute(forge).await.unwrap();
-    let (forged, _) = entries(&bench, 4).await;
+    let (forged, _) = entries(&bench, 5).await;
     assert_ne!(root(&forged), checkpoint.root, "who reads the log sees the forgery");
 }

@@ -290,8 +290,24 @@ impl Bench {
     /// Starts a later epoch's sequencer of the MT log, which asks these holders (name, URL of the checkpoint).
     pub(crate) fn log_of_epoch(
         &self,
-        (epoch, beginning): (u64, Beginning),
+        begun: (u64, Beginning),
         holders: &[(&str, String)],
+        waived: &[&str],
+    ) -> (LogHandle, LogTasks) {
+        let asked = holders.iter().map(|(name, url)| ((*name).to_owned(), url.clone())).collect();
+        self.log_held_by(begun, Holders::new(&self.holders_client(), asked), waived)
+    }
+
+    /// What asks holders.
+    pub(crate) fn holders_client(&self) -> HttpClient {
+        HttpClient::new(&self.ca.client(Role::Writer, "writer-mt"), ClientLimits::default())
+    }
+
+    /// The same, with whoever holds it.
+    pub(crate) fn log_held_by(
+        &self,
+        (epoch, beginning): (u64, Beginning),
+        holders: Holders,
         waived: &[&str],
     ) -> (LogHandle, LogTasks) {
         let record = Record { epoch: Epoch(epoch), beginning, ..record() };
@@ -302,12 +318,8 @@ impl Bench {
         let mut config = self.server.pool_config(SESSIONS);
         config.connect = self.server.config("domicile_writer", "w");
         let pool = Pool::guarded(config, Arc::new(Alone(tenure.clone()))).unwrap();
-        let client = self.ca.client(Role::Writer, "writer-mt");
-        let client = HttpClient::new(&client, ClientLimits::default());
-        let asked = holders.iter().map(|(name, url)| ((*name).to_owned(), url.clone())).collect();
         let key = self.keys.iter().find(|key| key.name().contains("/MT/")).unwrap();
         let signer = LogSigner::load(&self.ca.folder().join("log-MT.key"), key).unwrap();
-        let holders = Holders::new(&client, asked);
         let place = LogPlace { jurisdiction: j("MT"), signer, holders, confirmers: Vec::new() };
         let waived = waived.iter().map(|name| NodeId::parse(name).unwrap()).collect();
         let terms = Terms { tenure, beginning, waived, clock: self.clock.clone() };

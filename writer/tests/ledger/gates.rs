@@ -1,16 +1,20 @@
 //! The log gate over a real ledger: whom it waits for, and the evidence it leaves behind.
 
 use crate::bench::{Bench, j, open_epoch};
-use crate::etcd::{eventually, soon};
+use crate::etcd::{Cluster, eventually, soon};
 use axum::Router;
 use axum::routing::get;
+use domicile_control::Pins;
 use domicile_core::base64;
-use domicile_core::checkpoint::Checkpoint;
+use domicile_core::checkpoint::{Checkpoint, Origin};
+use domicile_core::epoch::Epoch;
 use domicile_core::hex;
 use domicile_core::log::proof::verify_consistency;
+use domicile_core::note::SigningKey;
 use domicile_service::peer::Role;
+use domicile_topology::pin::Pin;
 use domicile_topology::record::Beginning;
-use domicile_writer::log::LogState;
+use domicile_writer::log::{Holders, LogState};
 
 #[tokio::test]
 async fn each_log_tells_its_state_and_what_its_gate_left_behind() {
@@ -117,5 +121,49 @@ async fn after_a_forced_failover_the_jurisdiction_waits_for_every_holder_that_no
     let (log, tasks) = bench.log_of_epoch((2, Beginning::Forced), &holders, &["reader-dead"]);
     soon(log.settled()).await;
     assert_eq!(log.state(&j("MT")), LogState::Live);
+    tasks.stop().await;
+}
+
+#[tokio::test]
+async fn a_pinned_checkpoint_counts_and_only_a_forced_failover_waits_for_it() {
+    let (bench, note) = two_leaves().await;
+    let mut etcd = Cluster::start(1);
+    let pins = Pins::new(&etcd.client().await);
+    let pin = Pin { epoch: Epoch(1), checkpoint: Some(note), uncovered: Vec::new(), unnamed: 0 };
+    let first = pins.replace(None, pin.clone()).await.unwrap().expect("the first");
+    assert_eq!(pins.replace(None, pin.clone()).await.unwrap(), None, "it was not seen");
+    open_epoch(&bench.admin, 2).await;
+    let held = || Holders::pinned(&bench.holders_client(), pins.clone());
+    let (log, tasks) = bench.log_held_by((2, Beginning::Forced), held(), &[]);
+    soon(log.settled()).await;
+    let kept = log.evidence(&j("MT")).unwrap();
+    assert_eq!((kept.holders.len(), kept.holders[0].size), (1, 1), "its checkpoint is extended");
+    tasks.stop().await;
+
+    // The same log, of which a longer history was published.
+    let key = std::fs::read_to_string(bench.ca.folder().join("log-MT.key")).unwrap();
+    let signer = SigningKey::from_text(key.trim()).unwrap();
+    let origin = Origin::parse("demo/MT/1").unwrap();
+    let longer = Checkpoint { origin, size: 3, root: [7; 32] }.sign(&signer).unwrap();
+    let pin = Pin { checkpoint: Some(longer), ..pin };
+    pins.replace(Some(&first), pin).await.unwrap().expect("it was seen");
+    open_epoch(&bench.admin, 3).await;
+    let (log, tasks) = bench.log_held_by((3, Beginning::Failover), held(), &[]);
+    soon(log.settled()).await;
+    let LogState::Suspended { reason } = log.state(&j("MT")) else { panic!("it signs") };
+    assert!(reason.contains("the control plane holds 3 leaves"), "{reason}");
+    tasks.stop().await;
+
+    etcd.kill_member(0);
+    open_epoch(&bench.admin, 4).await;
+    let (log, tasks) = bench.log_held_by((4, Beginning::Failover), held(), &[]);
+    soon(log.settled()).await;
+    assert_eq!(log.state(&j("MT")), LogState::Live, "a move that lost nothing goes on without it");
+    tasks.stop().await;
+    open_epoch(&bench.admin, 5).await;
+    let (log, tasks) = bench.log_held_by((5, Beginning::Forced), held(), &[]);
+    soon(log.settled()).await;
+    let LogState::Suspended { reason } = log.state(&j("MT")) else { panic!("it signs") };
+    assert!(reason.contains("the control plane"), "{reason}");
     tasks.stop().await;
 }

@@ -108,9 +108,9 @@ async fn an_answer_that_tells_nothing_waits_for_nobody() {
     let told = router.answers;
     bench.server.configure("synchronous_standby_names = 'nobody'");
     bench.server.reload();
+    // The heartbeat's commit is one.
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    let required = "SELECT count(*) FROM pg_settings WHERE name = 'synchronous_standby_names' AND setting = 'nobody'";
-    eventually("the setting", async || bench.count(required).await == 1).await;
+    eventually("commits wait", async || bench.count(waits).await > 0).await;
     bench.admin.batch_execute("SET synchronous_commit = local").await.unwrap();
     let still = tokio::time::timeout(ROUTER_WAITS, router.poll(&bench)).await;
     assert!(still.is_ok(), "nothing new is told without a commit");
@@ -118,5 +118,4 @@ async fn an_answer_that_tells_nothing_waits_for_nobody() {
     revoke(&bench.admin, 2, 2, "0").await;
     assert!(tokio::time::timeout(ROUTER_WAITS, router.poll(&bench)).await.is_err());
     assert!(!router.known.contains(&id(2)), "what the second region lacks is not told");
-    assert!(bench.count(waits).await > 0);
 }

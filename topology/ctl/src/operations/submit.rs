@@ -37,15 +37,9 @@ pub(crate) struct Record {
 impl Record {
     /// A plan that has ended; `sha256` is the head of its audit file's chain.
     pub(crate) fn plan(id: &str, verb: &str, outcome: &Outcome, sha256: &str) -> Self {
-        let (outcome, reason) = match outcome {
-            Outcome::Completed => ("completed", None),
-            Outcome::CalledOff { reason } => ("called-off", Some(reason)),
-            Outcome::Overtaken => ("overtaken", None),
-            Outcome::Abandoned { reason } => ("abandoned", Some(reason)),
-            Outcome::Superseded { by } => ("superseded", Some(by)),
-        };
-        let reason = reason.cloned().unwrap_or_else(|| format!("{verb} {outcome}"));
-        Self::new("plan", id, verb, outcome, sha256, &reason)
+        let word = outcome.word();
+        let reason = outcome.reason().map_or_else(|| format!("{verb} {word}"), ToOwned::to_owned);
+        Self::new("plan", id, verb, word, sha256, &reason)
     }
 
     /// A drill; `sha256` is that of its signed report.

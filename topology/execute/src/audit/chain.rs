@@ -99,6 +99,25 @@ pub fn verify(mut reader: impl BufRead) -> Result<Verified, Fault> {
     Ok(verified)
 }
 
+/// The hash of the last line of a file that holds this plan, its entries in order, and nothing else.
+pub fn alone(plan: &Plan, entries: &[Entry]) -> Result<String, serde_json::Error> {
+    let id = || plan.id.clone();
+    let begins = |previous| Line {
+        previous,
+        plan: id(),
+        number: 0,
+        begins: Some(plan.clone()),
+        entry: None,
+    };
+    let mut head = hash(&serde_json::to_vec(&begins(GENESIS.to_owned()))?);
+    for (number, entry) in (1..).zip(entries) {
+        let entry = Some(entry.clone());
+        let line = Line { previous: head, plan: id(), number, begins: None, entry };
+        head = hash(&serde_json::to_vec(&line)?);
+    }
+    Ok(head)
+}
+
 impl Verified {
     fn follow(&mut self, line: &Line, text: &[u8], number: u64) -> Result<(), Fault> {
         if line.previous != self.head {

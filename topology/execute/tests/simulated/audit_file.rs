@@ -2,7 +2,9 @@
 
 use crate::faults::Fault;
 use crate::scenario::{case, run};
-use domicile_execute::audit::{Fault as Finding, GENESIS, Verified, verify};
+use domicile_control::{Revision, StoredEntry, StoredPlan};
+use domicile_execute::Ended;
+use domicile_execute::audit::{Fault as Finding, GENESIS, Line, Verified, verify};
 use std::io::BufReader;
 use std::path::Path;
 
@@ -78,4 +80,26 @@ fn whatever_was_touched_is_found() {
             assert!(check_text(&join(&swapped)).is_err());
         }
     }
+}
+
+#[test]
+fn the_operations_log_is_told_of_a_plan_by_what_its_journal_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    run(&case("failover"), &[], Some(&path));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut lines = text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap());
+    let plan = lines.next().unwrap().begins.unwrap();
+    let stored = |line: Line| StoredEntry {
+        number: line.number,
+        value: serde_json::to_vec(&line.entry.unwrap()).unwrap(),
+        revision: Revision(1),
+    };
+    let mut stored = StoredPlan { plan, journal: lines.map(stored).collect() };
+    let ended = Ended::read(&stored).unwrap().unwrap();
+    assert_eq!((ended.verb.as_str(), ended.outcome.as_str()), ("failover", "completed"));
+    assert_eq!(ended.actor, "executor 0");
+    assert_eq!(ended.sha256, check(&path).unwrap().head, "an audit file that holds it alone");
+    stored.journal.pop();
+    assert_eq!(Ended::read(&stored).unwrap(), None, "it is under way");
 }
