@@ -5,6 +5,7 @@
 //! nobody has answered about is called uncertain, never zero. Deliberately absent: settling or refunding, in [`claim`].
 
 pub(crate) mod claim;
+mod unheard;
 
 use crate::agents::Agents;
 use crate::cli::LossArgs;

@@ -231,7 +231,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/internal/v1/wallet-jobs/{id}/retry", OPERATOR, Operation::RetryJob),
     route("POST", "/internal/v1/wallet-jobs/{id}/resolve", OPERATOR, Operation::ResolveJob),
     route("POST", "/internal/v1/losses", VIEWER, Operation::ListLosses),
-    route("POST", "/internal/v1/losses/claim", OPERATOR, Operation::ClaimLoss),
+    route("POST", "/internal/v1/losses/claim", Caller::Person(Grade::DrLead), Operation::ClaimLoss),
     route("GET", "/feed/v1/revocations", Caller::Router, Operation::Revocations),
     route("POST", "/internal/v1/operators/{id}/schedules", OPERATOR, Operation::SetSchedule),
     route("GET", "/internal/v1/schedules", VIEWER, Operation::ListSchedules),

@@ -77,6 +77,17 @@ async fn each_role_may_do_what_it_may_and_is_told_what_it_lacks() {
     }
 }
 
+/// A refund is for good, and only a dr-lead is shown what may forbid it.
+#[tokio::test]
+async fn receipts_are_claimed_by_those_who_may_see_what_nodes_have_kept() {
+    let bench = Bench::new().await;
+    let body = json!({ "receipt": "none", "kept": null, "refund": true });
+    for (role, code) in [(Role::Operator, "role-insufficient"), (Role::DrLead, "receipt-invalid")] {
+        let answer = by(&bench, role, "POST", "/internal/v1/losses/claim", &body).await;
+        assert_eq!(answer.code(), code, "{role:?}: {}", answer.json());
+    }
+}
+
 #[tokio::test]
 async fn terms_hold_at_once_and_what_began_keeps_its_parameters() {
     let bench = Bench::new().await;

@@ -2,17 +2,21 @@
 //!
 //! Each ledger node's agent is asked for the rows of the receipt's bet, and the writer decides from receipt and rows; here
 //! nothing is judged. Invariant: a receipt is given up as unmatched only when every ledger node has answered; as long as one
-//! is silent its tail may hold an outcome that a refund would forfeit, so a person has to ask for the refund.
+//! is silent its tail may hold an outcome that a refund would forfeit, so a person has to ask for the refund. One that refuses
+//! to say is not silent: nothing is decided then.
 
+use super::unheard::unheard;
 use crate::agents::Agents;
 use crate::credentials::Writer;
 use crate::layout::Layout;
+use crate::person;
 use crate::term::{self, table};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use domicile_core::note::VerifierKey;
+use domicile_core::operation::Grade;
 use domicile_core::receipt::Receipt;
-use domicile_execute::{LOOK_TIMEOUT_MS, chain};
+use domicile_execute::LOOK_TIMEOUT_MS;
 use domicile_service::client::HttpClient;
 use domicile_topology::Topology;
 use domicile_topology::agent_api::{OrphanBet, OrphanBetAnswer, OrphanBetRequest, paths};
@@ -120,6 +124,7 @@ pub(crate) async fn claims(writer: &Writer, only_filed: bool) -> Result<Vec<Told
 }
 
 async fn claim(layout: &Layout, args: &ClaimArgs) -> Result<u8> {
+    person::require(layout, Grade::DrLead)?;
     let topology = layout.topology()?;
     let writer = Writer::current(layout).await?;
     let notes = if args.receipts.is_empty() {
@@ -187,7 +192,7 @@ impl Desk {
             match self.agents.post_json::<OrphanBetAnswer>(&url, &request).await {
                 Ok(OrphanBetAnswer { found: Some(kept) }) => return Ok(Some(kept)),
                 Ok(OrphanBetAnswer { found: None }) => {}
-                Err(error) => silent.push(format!("{}: {}", ledger.node, chain(&error))),
+                Err(error) => silent.push(unheard(&ledger.node, &error)?),
             }
         }
         if !silent.is_empty() && !refund {
@@ -198,6 +203,9 @@ impl Desk {
                 receipt.jurisdiction,
                 silent.join("; ")
             );
+        }
+        for why in silent {
+            term::note(format_args!("· given up, as `--refund` says: {why}"))?;
         }
         Ok(None)
     }
