@@ -94,6 +94,15 @@ async fn loses_changes(cluster: &Cluster) {
     assert!(reason.contains("game.set acme/wheel"), "{cut}");
     assert_eq!(cut["actor"], "spiffe://entered/agent/ledger-mt");
     assert_eq!(entries(cluster, "log.cut").len(), 1);
+    eventually("the plan whose entry was lost is entered anew", BACK_WITHIN, || async {
+        let plans = entries(cluster, "plan.end");
+        let degraded = |entry: &&Value| {
+            entry["subject"].as_str().is_some_and(|plan| plan.starts_with("degrade-"))
+        };
+        let count = plans.iter().filter(degraded).count();
+        if count == 1 { Ok(()) } else { Err(format!("{count} of {plans:?}")) }
+    })
+    .await;
 }
 
 fn lose(cluster: &Cluster, place: &str) {

@@ -20,7 +20,7 @@ use crate::submit::{SubmitError, Submitter};
 /// How often the journal is looked at.
 const PERIOD: Duration = Duration::from_secs(5);
 /// How long the command that ran a plan has for entering it.
-const LEFT_TO_ITS_COMMAND: Duration = Duration::from_mins(1);
+const LEFT_TO_ITS_COMMAND: Duration = Duration::from_secs(30);
 /// Whom the journal names where an agent conducted.
 const BY_AGENT: &str = "agent ";
 
@@ -41,6 +41,7 @@ pub struct Entering {
     submitter: Submitter,
     /// Plans that were seen to be over, since when, and whether the log knows them.
     seen: HashMap<String, Seen>,
+    was_noted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +54,7 @@ impl Entering {
     /// For this agent.
     pub fn new(agent: Arc<Agent>, control: &ControlClient) -> Result<Self, crate::error::Error> {
         let (plans, submitter) = (Plans::new(control), Submitter::new(agent)?);
-        Ok(Self { plans, submitter, seen: HashMap::new() })
+        Ok(Self { plans, submitter, seen: HashMap::new(), was_noted: false })
     }
 
     /// Enters for as long as the agent lives.
@@ -76,6 +77,11 @@ impl Entering {
     // In the order in which they began, so that one note says how far it is.
     async fn look(&mut self) -> Result<(), EnterError> {
         let (ids, noted) = tokio::try_join!(self.plans.ids(), self.plans.entered())?;
+        if self.was_noted && noted.is_none() {
+            // A region took entries with it: what was entered may be gone.
+            self.seen.clear();
+        }
+        self.was_noted = noted.is_some();
         let known = noted.and_then(|noted| ids.iter().position(|id| *id == noted));
         let open = ids.get(known.map_or(0, |known| known + 1)..).unwrap_or_default();
         self.seen.retain(|id, _| open.contains(id));

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_control::{ControlClient, Error as ControlError, Pins, Versioned};
+use domicile_control::{ControlClient, Error as ControlError, Pins, Plans, Versioned};
 use domicile_core::epoch::Epoch;
 use domicile_core::operation::{self, LOG_CODE, Operation, REASON_MAX_CHARS};
 use domicile_topology::pin::{Pin, Uncovered};
@@ -51,6 +51,7 @@ enum PinError {
 pub struct Pinning {
     agent: Arc<Agent>,
     pins: Pins,
+    plans: Plans,
     submitter: Submitter,
     session: Option<Session>,
     pinned: Option<Versioned<Pin>>,
@@ -88,8 +89,9 @@ struct CutRecord {
 impl Pinning {
     /// For this agent.
     pub fn new(agent: Arc<Agent>, control: &ControlClient) -> Result<Self, Error> {
-        let (pins, submitter) = (Pins::new(control), Submitter::new(Arc::clone(&agent))?);
-        Ok(Self { agent, pins, submitter, session: None, pinned: None })
+        let (pins, plans) = (Pins::new(control), Plans::new(control));
+        let submitter = Submitter::new(Arc::clone(&agent))?;
+        Ok(Self { agent, pins, plans, submitter, session: None, pinned: None })
     }
 
     /// Pins for as long as the agent lives.
@@ -176,6 +178,8 @@ impl Pinning {
         let node = &self.agent.config.node;
         let record = cut.record(epoch, format!("agent {node}"), &serde_json::to_vec(pin)?);
         self.submitter.submit(&record.id, &record).await?;
+        // Plans outlive the region in their journal: those whose entries are lost are entered anew.
+        self.plans.forget_entered().await?;
         metrics::counter!("domicile_agent_operations_cut_total").increment(cut.count());
         tracing::error!(%epoch, count = cut.count(), "entries of the operations log were lost");
         Ok(())

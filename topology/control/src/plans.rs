@@ -118,6 +118,11 @@ impl Plans {
         Ok(entry.map(|entry| text(&entry)))
     }
 
+    /// Takes that back: entries were lost, and whoever enters plans has to tell of all that are kept again.
+    pub async fn forget_entered(&self) -> Result<(), Error> {
+        self.control.etcd().delete(&keys::entered(&self.control)).await.map(drop)
+    }
+
     /// Notes that. A note that is lost, or older than another, costs a repetition that changes nothing.
     pub async fn note_entered(&self, id: &str) -> Result<(), Error> {
         let key = keys::entered(&self.control);
