@@ -285,16 +285,26 @@ async fn suspension(cluster: &Cluster, operator: &Operator) {
 /// The log goes on across a move of the writer, and tells of it.
 async fn moved_and_told(cluster: &Cluster) {
     cluster.cli(&["operations", "verify"]);
+    let reason = "the link is cut";
+    cluster.cli(&["--as", "dora", "degrade", "--reason", reason, "--yes"]);
+    cluster.cli(&["--as", "dora", "restore-durability", "--yes"]);
     cluster.cli(&["--as", "dora", "switchover", "--to", "de-1", "--yes"]);
-    let last = eventually("the plan is signed for", REFUNDED_WITHIN, || async {
+    let moved = eventually("the plans are signed for", REFUNDED_WITHIN, || async {
         let told = json_of(cluster, &["operations", "list", "--about", "plan.end", "--json"]);
-        let last = told["entries"].as_array().and_then(|entries| entries.last().cloned());
-        last.ok_or_else(|| told.to_string())
+        match told["entries"].as_array().map(Vec::as_slice) {
+            Some([degraded, _restored, moved]) if degraded["entry"]["reason"] == reason => {
+                Ok(moved["entry"].clone())
+            }
+            _ => Err(told.to_string()),
+        }
     })
     .await;
-    assert_eq!(last["entry"]["actor"], "spiffe://admin/dr-lead/dora");
-    assert!(last["entry"]["after"].as_str().expect("a state").contains("completed"), "{last}");
-    let id = last["entry"]["id"].as_str().expect("an id");
+    assert_eq!(moved["actor"], "spiffe://admin/dr-lead/dora");
+    let after = moved["after"].as_str().expect("a state");
+    assert!(after.contains("completed") && after.contains("dr-lead/dora ("), "{moved}");
+    let audit = std::fs::read_to_string(cluster.state().join("operator/plans.jsonl"));
+    assert!(audit.expect("the audit file").contains(r#""by":"dr-lead/dora ("#));
+    let id = moved["id"].as_str().expect("an id");
     cluster.cli(&["operations", "show", id]);
     let verified = json_of(cluster, &["operations", "verify", "--json"]);
     assert_eq!(verified["verified"], true, "{verified}");

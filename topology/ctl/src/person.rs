@@ -5,6 +5,7 @@
 
 use crate::layout::Layout;
 use crate::pki::Subject;
+use crate::term;
 use anyhow::{Context, Result, bail};
 use domicile_core::operation::Grade;
 use domicile_service::peer::PeerIdentity;
@@ -21,6 +22,15 @@ pub(crate) fn of(layout: &Layout) -> Result<PeerIdentity> {
     PeerIdentity::from_own_file(&path).with_context(|| {
         format!("{} names nobody; `domicile pki person` issues one", path.display())
     })
+}
+
+/// Who acts, for journals and reports: role and name as certified, and beside it the user and host that say so.
+pub(crate) fn named(layout: &Layout) -> String {
+    let here = term::user_and_host();
+    match of(layout) {
+        Ok(person) => format!("{}/{} ({here})", person.role.as_str(), person.node),
+        Err(_) => format!("nobody certified ({here})"),
+    }
 }
 
 /// Refuses a person whose grade does not suffice.

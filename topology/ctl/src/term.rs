@@ -35,8 +35,8 @@ pub(crate) fn elapsed(time: Duration) -> String {
     }
 }
 
-/// Who acts, for journals and reports: user and host.
-pub(crate) fn person() -> String {
+/// Whose process this is, and where.
+pub(crate) fn user_and_host() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

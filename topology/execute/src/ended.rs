@@ -25,7 +25,7 @@ pub struct Ended {
     pub actor: String,
     /// The last hash of an audit file that holds this plan alone.
     pub sha256: String,
-    /// Why it ended so.
+    /// Why it ended so, else why a person asked for it.
     pub reason: String,
 }
 
@@ -39,7 +39,8 @@ impl Ended {
             return Ok(None);
         };
         let (verb, word) = (stored.plan.intent.verb(), outcome.word());
-        let reason = outcome.reason().map_or_else(|| format!("{verb} {word}"), ToOwned::to_owned);
+        let reason = outcome.reason().or(stored.plan.intent.reason());
+        let reason = reason.map_or_else(|| format!("{verb} {word}"), ToOwned::to_owned);
         let short = |text: &str| text.chars().take(TEXT_MAX_CHARS).collect::<String>();
         Ok(Some(Self {
             kind: "plan",

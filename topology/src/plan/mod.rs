@@ -98,6 +98,21 @@ impl Intent {
             Self::ReaderRemove { .. } => "reader remove",
         }
     }
+
+    /// Why a person asked for it, where the verb wants to know.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Degrade { reason } | Self::WaiveReader { reason, .. } => Some(reason),
+            Self::Failover { accept_data_loss, .. } => accept_data_loss.as_deref(),
+            Self::Switchover { .. }
+            | Self::Failback
+            | Self::Rejoin { .. }
+            | Self::RestoreDurability
+            | Self::ReaderAdd { .. }
+            | Self::ReaderReseed { .. }
+            | Self::ReaderRemove { .. } => None,
+        }
+    }
 }
 
 /// A plan.

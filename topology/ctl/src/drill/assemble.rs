@@ -5,7 +5,6 @@ use super::report::{FORMAT, Finding, Load, Move, Preflight, Report};
 use super::{calendar, measure, phases};
 use crate::cli::{DrillArgs, DrillMode};
 use crate::moves::Mover;
-use crate::term;
 use anyhow::{Context, Result};
 use domicile_core::hex;
 use domicile_service::clock::{Clock, SystemClock};
@@ -53,7 +52,7 @@ impl Drill {
             cluster: facts.topology.cluster.clone(),
             topology_generation: facts.topology.generation,
             topology_sha256: hex::encode(&Sha256::digest(topology.as_bytes())),
-            conducted_by: term::person(),
+            conducted_by: mover.conductor().to_owned(),
             program: format!("domicile {}", env!("CARGO_PKG_VERSION")),
             began_at: self.began_at,
             ended_at: calendar::utc(SystemClock.now_unix_ms()),

@@ -53,7 +53,7 @@ pub(crate) async fn run(layout: &Layout, verb: Verb<Conduct>) -> Result<u8> {
         return Ok(CALLED_OFF);
     }
     let ended = mover.run(&plan, &Terminal::with(&())).await;
-    enter(layout, intent.verb(), &ended).await;
+    enter(layout, intent.verb(), intent.reason(), &ended).await;
     told(Some(&plan), ended, conduct.json)
 }
 
@@ -71,7 +71,10 @@ pub(crate) async fn resume(layout: &Layout, args: &Resume) -> Result<u8> {
     let mover = Mover::open(layout)?;
     person::require(layout, Grade::DrLead)?;
     let ended = mover.resume(&Terminal::with(&())).await;
-    enter(layout, "resume", &ended).await;
+    let id = ended.as_ref().map_or("", |finished| &finished.id);
+    let resumed = mover.find(id).await.unwrap_or_default();
+    let asked = resumed.as_ref().and_then(|stored| stored.plan.intent.reason());
+    enter(layout, "resume", asked, &ended).await;
     told(None, ended, args.json)
 }
 
@@ -86,7 +89,7 @@ pub(crate) async fn abandon(layout: &Layout, args: &Abandon) -> Result<u8> {
     mover.abandon(&args.plan, &args.reason).await?;
     let outcome = Outcome::Abandoned { reason: args.reason.clone() };
     if let Ok(audit) = mover.audit() {
-        let record = Record::plan(&args.plan, "abandon", &outcome, &audit.head);
+        let record = Record::plan(&args.plan, "abandon", (&outcome, None), &audit.head);
         submit::record(layout, &record).await;
     }
     term::say(format_args!("abandoned {}; see `domicile status`, then plan anew", args.plan))?;
@@ -94,10 +97,15 @@ pub(crate) async fn abandon(layout: &Layout, args: &Abandon) -> Result<u8> {
 }
 
 /// Enters a plan that has ended into the operations log.
-async fn enter(layout: &Layout, verb: &str, ended: &Result<Finished, ExecuteError>) {
+async fn enter(
+    layout: &Layout,
+    verb: &str,
+    asked: Option<&str>,
+    ended: &Result<Finished, ExecuteError>,
+) {
     let Ok(finished) = ended else { return };
     let Some(audit) = &finished.audit else { return };
-    let record = Record::plan(&finished.id, verb, &finished.outcome, &audit.head);
+    let record = Record::plan(&finished.id, verb, (&finished.outcome, asked), &audit.head);
     submit::record(layout, &record).await;
 }
 

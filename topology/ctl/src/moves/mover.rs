@@ -3,8 +3,8 @@
 use crate::agents::Agents;
 use crate::files;
 use crate::layout::Layout;
+use crate::person;
 use crate::secrets;
-use crate::term;
 use crate::up::Cluster;
 use anyhow::{Context, Result, anyhow};
 use domicile_control::{ControlClient, Plans, StoredPlan};
@@ -28,6 +28,7 @@ pub(crate) struct Mover {
     world: Arc<LiveWorld>,
     control: ControlClient,
     audit: PathBuf,
+    conductor: String,
 }
 
 impl Mover {
@@ -39,12 +40,18 @@ impl Mover {
         let world = Arc::new(LiveWorld::new(topology.clone(), client, control.clone()));
         let audit = layout.operator().join("plans.jsonl");
         files::folder(&layout.operator(), files::MODE_FOLDER_SECRET)?;
-        Ok(Self { topology, world, control, audit })
+        let conductor = person::named(layout);
+        Ok(Self { topology, world, control, audit, conductor })
     }
 
     /// The topology at hand.
     pub(crate) fn topology(&self) -> &Topology {
         &self.topology
+    }
+
+    /// Who conducts, as journals and reports name them.
+    pub(crate) fn conductor(&self) -> &str {
+        &self.conductor
     }
 
     /// What everybody says now.
@@ -104,6 +111,12 @@ impl Mover {
         plans.find(last).await.map_err(|error| anyhow!(chain(&error)))
     }
 
+    /// A plan that is kept.
+    pub(crate) async fn find(&self, id: &str) -> Result<Option<StoredPlan>> {
+        let found = Plans::new(&self.control).find(id).await;
+        found.map_err(|error| anyhow!(chain(&error)))
+    }
+
     /// The plan under way, and who runs it.
     pub(crate) async fn running(&self) -> Result<Option<String>> {
         running(&self.control).await
@@ -111,7 +124,7 @@ impl Mover {
 
     fn executor(&self) -> Executor {
         let journal = Arc::new(EtcdJournal::new(&self.control));
-        let owner = format!("{} (pid {})", term::person(), std::process::id());
+        let owner = format!("{}, pid {}", self.conductor, std::process::id());
         Executor::new(self.world.clone(), journal, owner).with_audit(self.audit.clone())
     }
 }

@@ -9,6 +9,7 @@ use crate::files::{self, MODE_FOLDER_SECRET, MODE_SECRET};
 use crate::layout::Layout;
 use crate::{person, term};
 use anyhow::{Context, Result};
+use domicile_core::operation::REASON_MAX_CHARS;
 use domicile_execute::Outcome;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,16 +30,29 @@ pub(crate) struct Record {
     id: String,
     verb: String,
     outcome: String,
-    actor: String,
     sha256: String,
     reason: String,
 }
 
+/// It, with who conducted it.
+#[derive(Debug, Serialize)]
+struct Conducted<'a> {
+    actor: String,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
 impl Record {
-    /// A plan that has ended; `sha256` is the head of its audit file's chain.
-    pub(crate) fn plan(id: &str, verb: &str, outcome: &Outcome, sha256: &str) -> Self {
+    /// A plan that has ended; `asked` is why a person wanted it, `sha256` the head of its audit file's chain.
+    pub(crate) fn plan(
+        id: &str,
+        verb: &str,
+        (outcome, asked): (&Outcome, Option<&str>),
+        sha256: &str,
+    ) -> Self {
         let word = outcome.word();
-        let reason = outcome.reason().map_or_else(|| format!("{verb} {word}"), ToOwned::to_owned);
+        let reason = outcome.reason().or(asked);
+        let reason = reason.map_or_else(|| format!("{verb} {word}"), ToOwned::to_owned);
         Self::new("plan", id, verb, word, sha256, &reason)
     }
 
@@ -62,11 +76,21 @@ impl Record {
             id: short(id),
             verb: short(verb),
             outcome: outcome.to_owned(),
-            actor: short(&term::person()),
             sha256: sha256.to_owned(),
-            reason: reason.chars().take(TEXT_MAX_CHARS).collect(),
+            reason: fitting(reason),
         }
     }
+}
+
+/// As much of a text as one line of the log holds, where what is not printable ASCII is written `\uXXXX`.
+fn fitting(reason: &str) -> String {
+    let mut left = REASON_MAX_CHARS;
+    let fits = |character: &char| {
+        let ascii = matches!(character, ' '..='~');
+        let written = if ascii { 1 } else { 6 * character.len_utf16() };
+        left.checked_sub(written).inspect(|rest| left = *rest).is_some()
+    };
+    reason.chars().take_while(fits).collect()
 }
 
 /// Keeps the record, and enters it if the writer takes it soon.
@@ -96,7 +120,9 @@ fn keep(layout: &Layout, record: &Record) -> Result<PathBuf> {
     let folder = layout.unsubmitted();
     files::folder(&folder, MODE_FOLDER_SECRET)?;
     let path = folder.join(format!("{}-{}.json", record.kind, record.id.replace(['/', '.'], "-")));
-    files::write(&path, &serde_json::to_vec_pretty(record)?, MODE_SECRET)?;
+    let actor = person::named(layout).chars().take(TEXT_MAX_CHARS).collect();
+    let conducted = Conducted { actor, record };
+    files::write(&path, &serde_json::to_vec_pretty(&conducted)?, MODE_SECRET)?;
     Ok(path)
 }
 
@@ -118,4 +144,28 @@ async fn send(layout: &Layout, path: &Path) -> Result<()> {
     let _entered: Value = writer.post("/internal/v1/operations", &record).await?;
     // Entered once, whoever sends it again; but it need not be.
     std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completed_plan_says_why_it_was_asked_for_and_another_why_it_ended() {
+        let said =
+            |outcome: &Outcome, asked| Record::plan("p", "degrade", (outcome, asked), "").reason;
+        let done = Outcome::Completed;
+        assert_eq!(said(&done, Some("the link is cut")), "the link is cut");
+        assert_eq!(said(&done, None), "degrade completed");
+        let called_off = Outcome::CalledOff { reason: "it did not drain".to_owned() };
+        assert_eq!(said(&called_off, Some("the link is cut")), "it did not drain");
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_to_what_the_log_takes() {
+        assert_eq!(fitting(&"a".repeat(600)).len(), REASON_MAX_CHARS);
+        let umlauts = "\u{fc}".repeat(600);
+        let line = domicile_core::operation::line(&fitting(&umlauts)).unwrap();
+        assert_eq!(line.as_str().len(), 85 * 6);
+    }
 }

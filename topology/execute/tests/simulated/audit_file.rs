@@ -5,6 +5,7 @@ use crate::scenario::{case, run};
 use domicile_control::{Revision, StoredEntry, StoredPlan};
 use domicile_execute::Ended;
 use domicile_execute::audit::{Fault as Finding, GENESIS, Line, Verified, verify};
+use domicile_topology::plan::Intent;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -100,6 +101,9 @@ fn the_operations_log_is_told_of_a_plan_by_what_its_journal_says() {
     assert_eq!((ended.verb.as_str(), ended.outcome.as_str()), ("failover", "completed"));
     assert_eq!(ended.actor, "executor 0");
     assert_eq!(ended.sha256, check(&path).unwrap().head, "an audit file that holds it alone");
+    assert_eq!(ended.reason, "failover completed", "nobody was asked for one");
+    stored.plan.intent = Intent::Degrade { reason: "the link is cut".to_owned() };
+    assert_eq!(Ended::read(&stored).unwrap().unwrap().reason, "the link is cut");
     stored.journal.pop();
     assert_eq!(Ended::read(&stored).unwrap(), None, "it is under way");
 }
