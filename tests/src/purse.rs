@@ -38,6 +38,6 @@ pub fn set(cluster: &Cluster, operator: &str, wallet: &Wallet, key: &[u8], optio
     std::fs::write(&file, key).expect("write the wallet's key");
     let file = file.display().to_string();
     let set = ["wallet", "set", operator, "--url", &wallet.url, "--key-id", KEY_ID];
-    let rest = ["--key-file", &file, "--duplicate", "conflict"];
+    let rest = ["--key-file", &file, "--duplicate", "conflict", "--reason", "a test"];
     cluster.cli(&[&set[..], &rest, options].concat());
 }

@@ -240,7 +240,7 @@ async fn wallet(cluster: &Cluster) -> Wallet {
     let key = key.display().to_string();
     let set =
         ["wallet", "set", "acme", "--url", &wallet.url, "--key-id", KEY_ID, "--key-file", &key];
-    cluster.cli(&[&set[..], &["--duplicate", "conflict"]].concat());
+    cluster.cli(&[&set[..], &["--duplicate", "conflict", "--reason", "its first"]].concat());
     wallet
 }
 

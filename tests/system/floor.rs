@@ -114,6 +114,8 @@ fn schedule(cluster: &Cluster, more: &[&str]) {
         "3000",
         "--pause-ms",
         "200",
+        "--reason",
+        "a test",
     ];
     arguments.extend(more);
     cluster.cli(&arguments);

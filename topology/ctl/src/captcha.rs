@@ -18,6 +18,9 @@ pub(crate) enum CaptchaCommand {
     Off {
         /// The operator's id
         operator: String,
+        /// Why; kept in the operations log with who did it
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -37,6 +40,9 @@ pub(crate) struct SetArgs {
     /// Open sessions all the same while the check cannot be asked [default: refuse them]
     #[arg(long)]
     pub(crate) admit_when_unavailable: bool,
+    /// Why; kept in the operations log with who did it
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 /// `domicile captcha`.
@@ -49,6 +55,7 @@ pub(crate) async fn run(layout: &Layout, command: CaptchaCommand) -> Result<u8> 
                 secret.with_context(|| format!("cannot read {}", args.secret_file.display()))?;
             let mut body = json!({
                 "secret": secret.trim_end(), "admit_when_unavailable": args.admit_when_unavailable,
+                "reason": args.reason,
             });
             if let Some(body) = body.as_object_mut() {
                 let url = args.url.map(|url| ("siteverify_url".to_owned(), Value::from(url)));
@@ -59,9 +66,9 @@ pub(crate) async fn run(layout: &Layout, command: CaptchaCommand) -> Result<u8> 
             let _answer: Value = writer.post(&path, &body).await?;
             term::say(format_args!("players of {} answer a captcha", args.operator))?;
         }
-        CaptchaCommand::Off { operator } => {
+        CaptchaCommand::Off { operator, reason } => {
             let path = format!("{}/captcha/off", of(&operator)?);
-            let _answer: Value = writer.post(&path, &json!({})).await?;
+            let _answer: Value = writer.post(&path, &json!({ "reason": reason })).await?;
             term::say(format_args!("players of {operator} answer no captcha"))?;
         }
     }

@@ -46,9 +46,9 @@ pub(crate) struct ScheduleArgs {
     /// Open no more rounds; one under way is finished
     #[arg(long)]
     pub(crate) off: bool,
-    /// Why; entered into the operations log
+    /// Why; kept in the operations log with who did it
     #[arg(long)]
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

@@ -62,6 +62,9 @@ pub(crate) struct SetArgs {
     /// The age at which a win or rollback goes before a person [default: 2592000]
     #[arg(long, value_name = "S")]
     pub(crate) give_up_after_s: Option<u32>,
+    /// Why; kept in the operations log with who did it
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +138,7 @@ async fn set(writer: &Writer, args: &SetArgs) -> Result<()> {
     let mut body = json!({
         "base_url": args.url, "signing": args.signing, "key_id": args.key_id,
         "key_b64": base64::encode(&key), "duplicate": args.duplicate,
+        "reason": args.reason,
     });
     let given = [
         ("timeout_ms", args.timeout_ms),

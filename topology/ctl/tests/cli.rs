@@ -204,6 +204,18 @@ fn verbs_without_a_cluster_fail_and_wrong_words_are_usage() {
 }
 
 #[test]
+fn what_changes_a_setting_wants_a_reason() {
+    let wallet = "wallet set o --url https://w.example --key-id k --key-file f --duplicate done";
+    let schedule =
+        "rounds schedule o --game wheel --currency EUR --jurisdiction MT --betting-ms 3000";
+    for command in [wallet, schedule, "captcha set o --secret-file f", "captcha off o"] {
+        let output = domicile(&command.split(' ').collect::<Vec<_>>());
+        assert_eq!(code(&output), 64, "{command}: {}", said(&output));
+        assert!(said(&output).contains("--reason <REASON>"), "{command}: {}", said(&output));
+    }
+}
+
+#[test]
 fn a_report_without_signature_is_not_verified() {
     let dir = tempfile::tempdir().expect("a folder");
     let keys = std::fs::read_to_string(vectors().join("keys.txt")).expect("the published keys");

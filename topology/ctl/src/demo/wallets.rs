@@ -143,6 +143,7 @@ impl Simulator {
             "base_url": self.url, "signing": "hmac-sha256", "key_id": KEY_ID,
             "key_b64": base64::encode(&secret), "duplicate": "conflict",
             "timeout_ms": CALL_TIMEOUT_MS, "retry_first_ms": 200, "retry_longest_ms": 2_000,
+            "reason": "the demo's own",
         });
         let _answer: Value = writer.post(&wallet::of(self.operator)?, &body).await?;
         Ok(())
