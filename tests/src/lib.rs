@@ -13,9 +13,11 @@
     reason = "a test fails by panicking, and says why on standard error"
 )]
 
+pub mod answer_table;
 pub mod cluster;
 pub mod database;
 pub mod eventually;
+pub mod meter;
 pub mod operator;
 pub mod player;
 pub mod purse;

@@ -2,6 +2,7 @@
 
 use crate::cluster::{self, Cluster};
 use crate::wallet::{KEY_ID, Trust, Wallet};
+use domicile_core::wallet::answer::Duplicate;
 use domicile_service::clock::SystemClock;
 use std::sync::Arc;
 
@@ -32,12 +33,23 @@ pub async fn start(cluster: &Cluster, name: &str, trust: Trust) -> Wallet {
     Wallet::trusting(&files, &folder.join("journal"), trust, Arc::new(SystemClock)).await
 }
 
-/// Makes it the wallet of an operator; `key` is the secret, or the private key in PEM.
+/// Makes it the wallet of an operator, to which a duplicate is a conflict; `key` is the secret, or the private key in PEM.
 pub fn set(cluster: &Cluster, operator: &str, wallet: &Wallet, key: &[u8], options: &[&str]) {
+    set_meaning(cluster, operator, (wallet, Duplicate::Conflict), key, options);
+}
+
+/// As [`set`], of a wallet that means this by a duplicate.
+pub fn set_meaning(
+    cluster: &Cluster,
+    operator: &str,
+    (wallet, duplicate): (&Wallet, Duplicate),
+    key: &[u8],
+    options: &[&str],
+) {
     let file = cluster.state().join("purses").join(format!("{operator}.key"));
     std::fs::write(&file, key).expect("write the wallet's key");
     let file = file.display().to_string();
     let set = ["wallet", "set", operator, "--url", &wallet.url, "--key-id", KEY_ID];
-    let rest = ["--key-file", &file, "--duplicate", "conflict", "--reason", "a test"];
+    let rest = ["--key-file", &file, "--duplicate", duplicate.as_str(), "--reason", "a test"];
     cluster.cli(&[&set[..], &rest, options].concat());
 }

@@ -7,6 +7,7 @@ use aws_lc_rs::signature::KeyPair as _;
 use domicile_core::base64;
 use domicile_tests::cluster::Cluster;
 use domicile_tests::eventually::eventually;
+use domicile_tests::meter::{ONE, thousandths};
 use domicile_tests::player::Player;
 use domicile_tests::purse;
 use domicile_tests::topology::{Place, THREE_REGIONS};
@@ -19,54 +20,6 @@ use std::time::Duration;
 /// How long a metric may take to tell: it is counted every few seconds.
 const TOLD_WITHIN: Duration = Duration::from_secs(40);
 const STAKE: u64 = 1_000_000;
-/// Every refusal and retry that a bet may be answered with, and what its player is told.
-const BET_LINES: [(&str, &str); 17] = [
-    ("RS_ERROR_UNKNOWN", "stake-returned"),
-    ("RS_ERROR_TIMEOUT", "stake-returned"),
-    ("RS_ERROR_INVALID_PARTNER", "stake-refused"),
-    ("RS_ERROR_INVALID_TOKEN", "stake-refused"),
-    ("RS_ERROR_INVALID_GAME", "stake-refused"),
-    ("RS_ERROR_NOT_ENOUGH_MONEY", "stake-refused"),
-    ("RS_ERROR_USER_DISABLED", "stake-refused"),
-    ("RS_ERROR_INVALID_SIGNATURE", "stake-refused"),
-    ("RS_ERROR_TOKEN_EXPIRED", "stake-refused"),
-    ("RS_ERROR_LIMIT_REACHED", "stake-refused"),
-    ("RS_ERROR_BET_LIMIT_EXCEEDED", "stake-refused"),
-    ("RS_ERROR_WRONG_CURRENCY", "stake-refused"),
-    ("RS_ERROR_WRONG_SYNTAX", "stake-refused"),
-    ("RS_ERROR_WRONG_TYPES", "stake-refused"),
-    ("RS_ERROR_TRANSACTION_DOES_NOT_EXIST", "stake-returned"),
-    ("RS_ERROR_TRANSACTION_ROLLED_BACK", "stake-refused"),
-    ("RS_ERROR_DUPLICATE_TRANSACTION", "stake-returned"),
-];
-/// What a win is tried again after.
-const WIN_RETRIES: [&str; 11] = [
-    "RS_ERROR_UNKNOWN",
-    "RS_ERROR_TIMEOUT",
-    "RS_ERROR_INVALID_PARTNER",
-    "RS_ERROR_INVALID_TOKEN",
-    "RS_ERROR_INVALID_GAME",
-    "RS_ERROR_NOT_ENOUGH_MONEY",
-    "RS_ERROR_USER_DISABLED",
-    "RS_ERROR_INVALID_SIGNATURE",
-    "RS_ERROR_TOKEN_EXPIRED",
-    "RS_ERROR_LIMIT_REACHED",
-    "RS_ERROR_BET_LIMIT_EXCEEDED",
-];
-
-/// One, in thousandths.
-const ONE: u64 = 1_000;
-
-/// The value of a sample, in thousandths.
-fn thousandths(sample: &str) -> Option<u64> {
-    let (whole, part) = {
-        let value = sample.rsplit(' ').next()?;
-        value.split_once('.').unwrap_or((value, ""))
-    };
-    let part: String = part.chars().chain("000".chars()).take(3).collect();
-    Some(whole.parse::<u64>().ok()? * ONE + part.parse::<u64>().ok()?)
-}
-
 struct Scene {
     cluster: Cluster,
     wallet: Wallet,
@@ -77,7 +30,7 @@ struct Scene {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_playbooks_metrics_tell_of_its_incident() {
     let scene = Scene::set().await;
-    Box::pin(scene.every_line_of_the_answer_table_is_counted()).await;
+    Box::pin(scene.calls_are_timed_and_traced()).await;
     Box::pin(scene.rollbacks_are_stuck()).await;
     Box::pin(scene.a_win_needs_a_person()).await;
     Box::pin(scene.the_wallet_is_down_and_comes_back()).await;
@@ -159,29 +112,9 @@ impl Scene {
         unreachable!("64 plays and none {wanted}");
     }
 
-    /// The sum of a metric's samples that have all these labels, at the current writer's admin listener, in thousandths.
-    async fn metric(&self, name: &str, labels: &[&str]) -> u64 {
-        let topology = self.cluster.topology();
-        let writers = topology.writers_in(&topology.failover.preferred_region);
-        let mut sum = 0;
-        for writer in writers {
-            let url = format!("http://{}/metrics", writer.admin);
-            let request = http::Request::get(url).body(bytes::Bytes::new()).expect("a request");
-            let answer = self.cluster.outside().send(request).await.expect("the metrics");
-            let text = String::from_utf8(answer.body().to_vec()).expect("text");
-            let samples = text.lines().filter(|line| {
-                let rest = line.strip_prefix(name);
-                rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-                    && labels.iter().all(|label| line.contains(label))
-            });
-            sum += samples.filter_map(thousandths).sum::<u64>();
-        }
-        sum
-    }
-
     async fn tells(&self, name: &str, labels: &[&str], holds: impl Fn(u64) -> bool) {
         eventually(&format!("{name} {labels:?} tells"), TOLD_WITHIN, || async {
-            let value = self.metric(name, labels).await;
+            let value = thousandths(&self.cluster, name, labels).await;
             if holds(value) { Ok(()) } else { Err(format!("it is {value} thousandths")) }
         })
         .await;
@@ -204,33 +137,16 @@ impl Scene {
         .await;
     }
 
-    /// Each answer to a bet, and to a win and a rollback that go on: counted under its own code, its effect as documented.
-    async fn every_line_of_the_answer_table_is_counted(&self) {
-        for (code, told) in BET_LINES {
-            self.wallet.script("bet", &[Fault::says(code)]);
-            assert_eq!(self.play().await, told, "a bet answered {code}");
-            let labels =
-                ["endpoint=\"bet\"", "operator=\"acme\"", &format!("rs_status=\"{code}\"")];
-            self.tells("wallet_call_errors_total", &labels, |count| count >= ONE).await;
-        }
-        self.drained().await;
-        let retried: Vec<_> = WIN_RETRIES.iter().map(|code| Fault::says(code)).collect();
-        self.wallet.script("win", &retried);
+    /// Every call is timed and traced; what comes of plays is counted.
+    async fn calls_are_timed_and_traced(&self) {
         self.play_until("won").await;
         self.wallet.script("bet", &[Fault::answer_lost()]);
-        self.wallet.script("rollback", &retried);
         assert_eq!(self.play().await, "stake-returned");
         self.drained().await;
-        for (endpoint, code) in
-            WIN_RETRIES.iter().flat_map(|code| [("win", code), ("rollback", code)])
-        {
-            let labels = [&*format!("endpoint=\"{endpoint}\""), &*format!("rs_status=\"{code}\"")];
-            self.tells("wallet_call_errors_total", &labels, |count| count >= ONE).await;
+        for endpoint in ["bet", "win", "rollback"] {
+            let labels = [&*format!("endpoint=\"{endpoint}\""), "operator=\"acme\""];
+            self.tells("wallet_call_latency_ms_count", &labels, |count| count >= ONE).await;
         }
-        self.tells("wallet_call_latency_ms_count", &["endpoint=\"bet\""], |count| {
-            count >= 17 * ONE
-        })
-        .await;
         self.tells("rtp_actual_ppm", &["game=\"hilo-dice\""], |ppm| ppm > 0).await;
         let settled = ["kind=\"play\"", "to=\"settled\""];
         self.tells("round_state_transitions_total", &settled, |count| count >= ONE).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod administration;
+mod answers;
 mod chaos;
 mod crash_points;
 mod demo;

@@ -28,6 +28,8 @@ pub enum Reply {
     Http500,
     /// This code, whatever the store says.
     Code(&'static str),
+    /// A document that says nothing of it.
+    NoStatus,
 }
 
 impl Fault {

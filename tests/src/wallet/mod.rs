@@ -183,6 +183,7 @@ async fn answer(
     match fault.reply {
         Reply::Own => said(own),
         Reply::Code(code) => said(code),
+        Reply::NoStatus => axum::Json(json!({ "balance": 1 })).into_response(),
         Reply::Http500 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Reply::Broken => {
             let broken = std::io::Error::other("the connection breaks");
