@@ -1,14 +1,17 @@
 //! Timed rounds with wallets, watched and bet on by players of two jurisdictions, while the process that runs them is
-//! killed and the writer moves: each round ends once, the streams go on, and the money agrees.
+//! killed or stands still and the writer moves: each round ends once, the streams go on, and the money agrees.
 
 use crate::wallets::{drained, set_wallet, settled, wallet};
+use domicile_chaos::process::Process;
 use domicile_tests::cluster::Cluster;
 use domicile_tests::database;
 use domicile_tests::eventually::eventually;
+use domicile_tests::meter::{by_writer, thousandths};
 use domicile_tests::player::Player;
 use domicile_tests::stream::{Event, Stream};
 use domicile_tests::topology::{Place, THREE_REGIONS, document_with};
 use domicile_tests::wallet::Wallet;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +24,7 @@ const STAKE_MICRO: u64 = 3_000_000;
 /// How long the next round may take to settle, with a process killed or the writer moved meanwhile.
 const WITHIN: Duration = Duration::from_mins(2);
 
-/// How soon another process runs the table of one that was killed.
+/// How soon another process runs the table of one that was killed, or stands still.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A player who bets once on each round that opens.
@@ -31,52 +34,136 @@ struct Guest {
     enough: Arc<AtomicBool>,
 }
 
+/// A table of rounds that two players of two jurisdictions watch and bet on.
+struct Table {
+    cluster: Cluster,
+    wallet: Wallet,
+    guests: Vec<Arc<Guest>>,
+    betting: JoinSet<()>,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rounds_go_on_when_their_process_is_killed_and_when_the_writer_moves() {
-    let places: &[Place] = THREE_REGIONS.get(..2).expect("two regions");
-    let cluster = Cluster::start_document("floor", &document_with("floor", places, 2).text);
-    let wallet = wallet(&cluster).await;
-    let operator = cluster.operator("acme", &["MT", "DE"], "MT").await;
-    set_wallet(&cluster, &wallet);
-    let mut betting = JoinSet::new();
-    let mut guests = Vec::new();
-    for (name, code) in [("p0", "MT"), ("p1", "DE")] {
-        wallet.store().fund(name, FUNDS_MICRO);
-        let opened = operator.session(name, code, "hilo-dice").await;
-        let player = Player::new(cluster.outside(), cluster.router(code), &opened);
-        let authority = cluster.state().join("operator/tls/ca.pem");
-        let stream = Stream::watch(&authority, &cluster.router(code), &player.token);
-        let guest = Guest { stream, placed: Arc::default(), enough: Arc::default() };
-        guests.push(Arc::new(guest));
-        betting.spawn(bets(player, Arc::clone(guests.last().expect("a guest"))));
-    }
-    schedule(&cluster, &[]);
-    rounds(&guests, 2).await;
-    mid_round(&guests).await;
-    let owner = owner(&cluster).await.expect("the table has an owner");
+    let table = Table::set("floor").await;
+    let (cluster, guests) = (&table.cluster, &table.guests);
+    mid_round(guests).await;
+    let owner = owner(cluster).await.expect("the table has an owner");
     cluster.kill(&format!("{owner}/writer"));
-    taken_over(&cluster, &owner).await;
-    rounds(&guests, 2).await;
+    taken_over(cluster, &owner).await;
+    rounds(guests, 2).await;
     cluster.start_unit(&format!("{owner}/writer"));
-    recovered(&cluster).await;
-    mid_round(&guests).await;
+    recovered(cluster).await;
+    mid_round(guests).await;
     cluster.cli(&["switchover", "--to", "de-1", "--yes"]);
-    rounds(&guests, 2).await;
+    rounds(guests, 2).await;
     cluster.stop_unit("writer-de/writer");
     cluster.start_unit("writer-de/writer");
-    rounds(&guests, 1).await;
-    schedule(&cluster, &["--off"]);
-    for guest in &guests {
-        guest.enough.store(true, Ordering::Release);
+    rounds(guests, 1).await;
+    table.ends("ledger-de").await;
+}
+
+/// Nothing tells a process that stands still from one that is gone but its silence; and it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_go_on_when_their_process_stands_still_and_it_does_no_harm_when_it_wakes() {
+    let table = Table::set("frozen").await;
+    let (cluster, guests) = (&table.cluster, &table.guests);
+    mid_round(guests).await;
+    let owner = owner(cluster).await.expect("the table has an owner");
+    let lost = lost(cluster).await;
+    let frozen = Frozen::new(cluster, &format!("{owner}/writer"));
+    taken_over(cluster, &owner).await;
+    rounds(guests, 2).await;
+    frozen.wakes();
+    eventually("who woke up has given its tables up", WITHIN, || async {
+        let now = self::lost(cluster).await;
+        if now > lost { Ok(()) } else { Err(format!("{now}")) }
+    })
+    .await;
+    rounds(guests, 1).await;
+    let now = self::owner(cluster).await;
+    assert!(now.is_some() && now.as_ref() != Some(&owner), "the taker keeps the table: {now:?}");
+    table.ends("ledger-mt").await;
+}
+
+/// Every process has taken the wallet up: what one that has not takes as a bet has no stake there.
+async fn known(cluster: &Cluster) {
+    eventually("every process knows the wallet", WITHIN, || async {
+        let shown = by_writer(cluster, "circuit_breaker_state", &["operator=\"acme\""]).await;
+        if shown.iter().all(|samples| !samples.is_empty()) {
+            Ok(())
+        } else {
+            Err(format!("{shown:?}"))
+        }
+    })
+    .await;
+}
+
+/// How often processes lost what held their tables.
+async fn lost(cluster: &Cluster) -> u64 {
+    thousandths(cluster, "domicile_writer_floor_lost_total", &[]).await
+}
+
+/// A process that stands still, and goes on at the latest when this is dropped.
+struct Frozen(Process);
+
+impl Frozen {
+    fn new(cluster: &Cluster, unit: &str) -> Self {
+        let process = Process::of(cluster.pid(unit)).expect("a running process");
+        process.signal(Signal::STOP).expect("it stands still");
+        Self(process)
     }
-    while let Some(ended) = betting.join_next().await {
-        ended.expect("a player");
+
+    fn wakes(self) {
+        drop(self);
     }
-    let ledger = database::connect(&cluster, "ledger-de").await;
-    all_ended(&ledger).await;
-    drained(&cluster).await;
-    watched_once(&ledger, &guests).await;
-    conserved(&ledger, &wallet, &guests).await;
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _gone = self.0.signal(Signal::CONT);
+    }
+}
+
+impl Table {
+    async fn set(name: &str) -> Self {
+        let places: &[Place] = THREE_REGIONS.get(..2).expect("two regions");
+        let cluster = Cluster::start_document(name, &document_with(name, places, 2).text);
+        let wallet = wallet(&cluster).await;
+        let operator = cluster.operator("acme", &["MT", "DE"], "MT").await;
+        set_wallet(&cluster, &wallet);
+        known(&cluster).await;
+        let mut betting = JoinSet::new();
+        let mut guests = Vec::new();
+        for (name, code) in [("p0", "MT"), ("p1", "DE")] {
+            wallet.store().fund(name, FUNDS_MICRO);
+            let opened = operator.session(name, code, "hilo-dice").await;
+            let player = Player::new(cluster.outside(), cluster.router(code), &opened);
+            let authority = cluster.state().join("operator/tls/ca.pem");
+            let stream = Stream::watch(&authority, &cluster.router(code), &player.token);
+            let guest = Guest { stream, placed: Arc::default(), enough: Arc::default() };
+            guests.push(Arc::new(guest));
+            betting.spawn(bets(player, Arc::clone(guests.last().expect("a guest"))));
+        }
+        schedule(&cluster, &[]);
+        rounds(&guests, 2).await;
+        Self { cluster, wallet, guests, betting }
+    }
+
+    /// No more rounds; what was played agrees everywhere.
+    async fn ends(mut self, primary: &str) {
+        schedule(&self.cluster, &["--off"]);
+        for guest in &self.guests {
+            guest.enough.store(true, Ordering::Release);
+        }
+        while let Some(ended) = self.betting.join_next().await {
+            ended.expect("a player");
+        }
+        let ledger = database::connect(&self.cluster, primary).await;
+        all_ended(&ledger).await;
+        drained(&self.cluster).await;
+        watched_once(&ledger, &self.guests).await;
+        conserved(&ledger, &self.wallet, &self.guests).await;
+    }
 }
 
 /// The writer process that runs the table.
