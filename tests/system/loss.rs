@@ -23,7 +23,7 @@ const STAKE_MICRO: u64 = 1_000_000;
 /// What the player has, micro-units.
 const FUNDS_MICRO: u64 = 1_000_000_000;
 /// How long a node may take to return, keep its tail and be rewound.
-const RETURNED_WITHIN: Duration = Duration::from_mins(2);
+pub(crate) const RETURNED_WITHIN: Duration = Duration::from_mins(2);
 /// How long wins and rollbacks may take.
 const PAID_WITHIN: Duration = Duration::from_mins(1);
 
@@ -176,17 +176,17 @@ async fn agrees(wallet: &Wallet, held: &Held) {
     assert_eq!(wallet.store().violations(), Vec::<String>::new());
 }
 
-fn kill(cluster: &Cluster, units: &[&str]) {
+pub(crate) fn kill(cluster: &Cluster, units: &[&str]) {
     for unit in units {
         cluster.kill(unit);
     }
 }
 
-fn text(value: &Value, name: &str) -> String {
+pub(crate) fn text(value: &Value, name: &str) -> String {
     value[name].as_str().expect("a text").to_owned()
 }
 
-fn statement(cluster: &Cluster) -> Value {
+pub(crate) fn statement(cluster: &Cluster) -> Value {
     let output = cluster.try_cli(&["loss-statement", "--json"]);
     serde_json::from_slice(&output.stdout).expect("a statement in JSON")
 }
@@ -199,7 +199,7 @@ fn lost(statement: &Value, claimed: Option<&str>) -> BTreeSet<String> {
 }
 
 /// Hands in the receipts of these answers.
-fn claim(cluster: &Cluster, answers: &[&Value]) -> Output {
+pub(crate) fn claim(cluster: &Cluster, answers: &[&Value]) -> Output {
     let file = |(number, answer): (usize, &&Value)| {
         let path: PathBuf = cluster.state().join(format!("receipt-{number}.txt"));
         std::fs::write(&path, text(answer, "receipt")).expect("write a receipt");
@@ -210,7 +210,7 @@ fn claim(cluster: &Cluster, answers: &[&Value]) -> Output {
     cluster.try_cli(&arguments.collect::<Vec<_>>())
 }
 
-fn claims(output: &Output) -> Vec<Value> {
+pub(crate) fn claims(output: &Output) -> Vec<Value> {
     let told: Value = serde_json::from_slice(&output.stdout).expect("claims in JSON");
     assert_eq!(output.status.code(), Some(0), "{told:#}");
     told["claims"].as_array().expect("claims").clone()

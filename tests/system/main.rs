@@ -13,6 +13,7 @@ mod forced;
 mod incidents;
 mod late_opening;
 mod loss;
+mod loss_money;
 mod moves;
 mod operations;
 mod path;

@@ -77,6 +77,8 @@ pub const WALLET_POLL: Duration = Duration::from_millis(250);
 pub const WALLET_SHOW_PAUSE: Duration = Duration::from_secs(5);
 /// Longest address of a wallet, bytes.
 pub const WALLET_URL_BYTES: usize = 2_048;
+/// Most stakes that a forced move undoes in one statement.
+pub const WALLET_CUT_BETS: i64 = 5_000;
 /// Most wallet transactions in one listing.
 pub const WALLET_LIST_JOBS: i64 = 500;
 /// Most claims of lost bets in one listing.

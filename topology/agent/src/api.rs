@@ -19,8 +19,8 @@ use domicile_service::problem::Problem;
 use domicile_topology::agent_api::{
     AliveAnswer, CheckpointRequest, CloneRequest, DemoteRequest, DropSlotsRequest,
     EpochOpenRequest, InitRequest, MigrateRequest, ObserveRequest, OrphanBetRequest,
-    PromoteRequest, RejoinRequest, SlotRequest, StartRequest, StopRequest, SubscriptionsRequest,
-    SyncRequest, UndoDemoteRequest, limits, paths,
+    OrphanWinsRequest, PromoteRequest, RejoinRequest, SlotRequest, StartRequest, StopRequest,
+    SubscriptionsRequest, SyncRequest, UndoDemoteRequest, limits, paths,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,6 +58,7 @@ pub fn routes(agent: &Arc<Agent>) -> Router {
         .route(paths::PROMOTE, post(promote))
         .route(paths::REJOIN, post(rejoin))
         .route(paths::ORPHAN_BET, post(orphan_bet))
+        .route(paths::ORPHAN_WINS, post(orphan_wins))
         .with_state(Arc::clone(agent));
     let looks = guard().and_persons(Grade::Viewer).protect(looks);
     looks.merge(guard().and_persons(Grade::DrLead).protect(operations))
@@ -84,6 +85,11 @@ async fn orphans(State(agent): App) -> Response {
 async fn orphan_bet(State(agent): App, request: Request) -> Response {
     let find = |body: OrphanBetRequest| async move { agent.orphan_bet(&body) };
     run("orphan-bet", limits::OPERATION_TIMEOUT_MS, request, find).await
+}
+
+async fn orphan_wins(State(agent): App, request: Request) -> Response {
+    let find = |body: OrphanWinsRequest| async move { agent.orphan_wins(&body) };
+    run("orphan-wins", limits::OPERATION_TIMEOUT_MS, request, find).await
 }
 
 async fn init(State(agent): App, request: Request) -> Response {

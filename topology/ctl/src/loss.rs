@@ -2,9 +2,11 @@
 //!
 //! A ledger node that returns keeps the tail that the new history lacks, before its database is rewound; this adds up
 //! those tails, and what readers hold beyond the writer, and says which receipts have been honoured since. Invariant: what
-//! nobody has answered about is called uncertain, never zero. Deliberately absent: settling or refunding, in [`claim`].
+//! nobody has answered about is called uncertain, never zero. Deliberately absent: settling or refunding, in [`claim`] and
+//! [`release`].
 
 pub(crate) mod claim;
+mod release;
 mod unheard;
 
 use crate::agents::Agents;
@@ -142,11 +144,8 @@ fn state(
         }
     }
     for (node, status) in statuses {
-        let is_former = topology.ledger(node).is_some() && *node != record.writer_node;
-        let back = status.as_ref().is_ok_and(|s| s.postgres.state == PostgresState::Standby);
-        if is_former && !back {
-            let not_back = || "it has not returned as a standby".to_owned();
-            silent.entry(node.clone()).or_insert_with(not_back);
+        if let Some(why) = not_back(topology, record, node, status) {
+            silent.entry(node.clone()).or_insert_with(|| why.to_owned());
         }
     }
     let lost: Vec<OrphanRound> = lost.into_values().collect();
@@ -169,6 +168,18 @@ fn state(
         silent,
         files,
     }
+}
+
+/// Why a ledger node's tail need not be known yet: it is found and kept on the node's way back.
+fn not_back(
+    topology: &Topology,
+    record: &Record,
+    node: &NodeId,
+    status: &Result<NodeStatus, String>,
+) -> Option<&'static str> {
+    let is_former = topology.ledger(node).is_some() && *node != record.writer_node;
+    let back = status.as_ref().is_ok_and(|s| s.postgres.state == PostgresState::Standby);
+    (is_former && !back).then_some("it has not returned as a standby")
 }
 
 fn totals(lost: &[OrphanRound]) -> Vec<OrphanTotal> {

@@ -16,9 +16,9 @@ mod moves;
 pub use moves::{
     AliveAnswer, CheckpointAnswer, CheckpointRequest, DemoteAnswer, DemoteRequest, DropSlotsAnswer,
     DropSlotsRequest, ObserveAnswer, ObserveRequest, OrphanBet, OrphanBetAnswer, OrphanBetRequest,
-    OrphanGround, OrphanRound, OrphanTail, OrphanTotal, OrphansAnswer, PromoteAnswer,
-    PromoteRequest, RejoinAnswer, RejoinRequest, Rejoined, SlotAnswer, SlotRequest,
-    UndoDemoteAnswer, UndoDemoteRequest,
+    OrphanGround, OrphanRound, OrphanTail, OrphanTotal, OrphanWin, OrphanWinsAnswer,
+    OrphanWinsRequest, OrphansAnswer, PromoteAnswer, PromoteRequest, RejoinAnswer, RejoinRequest,
+    Rejoined, SlotAnswer, SlotRequest, UndoDemoteAnswer, UndoDemoteRequest,
 };
 
 /// Paths of the operations, all `POST` unless it says `GET`.
@@ -59,6 +59,8 @@ pub mod paths {
     pub const ORPHANS: &str = "/v1/orphans";
     /// One lost bet out of the kept tails.
     pub const ORPHAN_BET: &str = "/v1/orphans/bet";
+    /// Wins out of the kept tails.
+    pub const ORPHAN_WINS: &str = "/v1/orphans/wins";
     /// `GET`: the agent's own sign of life.
     pub const ALIVE: &str = "/v1/alive";
     /// Says what can be seen of another node from here.
@@ -75,6 +77,8 @@ pub mod limits {
     pub const CLONE_TIMEOUT_MS: u64 = 3_600_000;
     /// A request body, in bytes.
     pub const MAX_BODY_BYTES: usize = 16 * 1024;
+    /// Bets whose wins are asked for at a time.
+    pub const MAX_WIN_BETS: usize = 256;
 }
 
 /// How a running Postgres takes part.

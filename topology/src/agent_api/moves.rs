@@ -216,10 +216,41 @@ pub struct OrphanBet {
     pub salt: String,
     /// Its round, where that is an orphan too.
     pub ground: Option<OrphanGround>,
-    /// The leaf of an instant play.
+    /// The leaf of an instant play, or the one that settled its round.
     pub leaf: Option<String>,
     /// The transaction that took its stake at the operator's wallet, as its row.
     pub wallet: Option<serde_json::Value>,
+}
+
+/// Asks for the wins that tails have asked wallets for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrphanWinsRequest {
+    /// The bets; [`super::limits::MAX_WIN_BETS`] at most.
+    pub bets: Vec<BetId>,
+}
+
+/// What `orphans/wins` found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanWinsAnswer {
+    /// The wins.
+    pub wins: Vec<OrphanWin>,
+    /// Whether wallet transactions of some tail could not be compared, so that there may be more.
+    pub is_partial: bool,
+}
+
+/// A win that a tail has asked a wallet for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrphanWin {
+    /// The bet.
+    pub bet: BetId,
+    /// The transaction.
+    pub id: String,
+    /// How it stood: `done` where the wallet had said so.
+    pub state: String,
+    /// How much.
+    pub amount_micro: i64,
 }
 
 /// What a bet was placed on.

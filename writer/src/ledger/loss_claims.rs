@@ -4,7 +4,9 @@
 
 use super::{WriteError, all_written, term};
 use domicile_core::epoch::Epoch;
-use domicile_core::ids::{BetId, GameCode, Jurisdiction, OperatorId, PlayerRef, SessionId};
+use domicile_core::ids::{
+    BetId, GameCode, Jurisdiction, OperatorId, PlayerRef, RoundId, SessionId,
+};
 use domicile_core::money::Micro;
 use domicile_core::receipt::Receipt;
 use domicile_core::wallet::job::JobState;
@@ -52,7 +54,8 @@ const STAKE: &str =
 
 const OPERATOR: &str = "SELECT operator_id FROM ledger.session WHERE jurisdiction = $1 AND id = $2";
 
-const CHAIN: &str = "SELECT game, params FROM ledger.chain WHERE jurisdiction = $1 AND session_id = $2 AND commitment = $3";
+const GAME: &str = "SELECT game, params FROM ledger.chain WHERE jurisdiction = $1 AND session_id = $2 AND commitment = $3 \
+     UNION ALL SELECT game, params FROM ledger.round WHERE jurisdiction = $1 AND id = $4 AND commitment = $3 LIMIT 1";
 
 /// Takes the sessions of former epochs out of use; says how many, or `None` when this epoch's cut was made before.
 pub async fn cut(tx: &Tx<'_>, epoch: Epoch) -> Result<Option<i64>, domicile_postgres::Error> {
@@ -270,15 +273,15 @@ pub async fn operator_of(
     Ok(row.and_then(|row| OperatorId::parse(row.get(0)).ok()))
 }
 
-/// The game and parameters of the session's chain with this commitment, where the ledger has it.
-pub async fn chain_game(
+/// The game and parameters of the session's chain, or of the round, with this commitment, where the ledger has it.
+pub async fn game_of(
     tx: &Tx<'_>,
     (jurisdiction, session): (&Jurisdiction, SessionId),
-    commitment: &[u8; 32],
+    (commitment, round): (&[u8; 32], RoundId),
 ) -> Result<Option<(String, String)>, domicile_postgres::Error> {
-    let params: [&(dyn ToSql + Sync); 3] =
-        [&jurisdiction.as_str(), &session.0, &commitment.as_slice()];
-    let row = tx.query_opt(CHAIN, &params).await?;
+    let params: [&(dyn ToSql + Sync); 4] =
+        [&jurisdiction.as_str(), &session.0, &commitment.as_slice(), &round.0];
+    let row = tx.query_opt(GAME, &params).await?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 

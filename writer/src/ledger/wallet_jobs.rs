@@ -5,6 +5,7 @@
 //! asked; an end is written on a pending row only, so that whoever is late finds a shortfall.
 
 use super::{WriteError, all_written, term};
+use crate::limits;
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{
     BetId, GameCode, Jurisdiction, OperatorId, PlayerRef, RoundId, SessionId,
@@ -13,6 +14,7 @@ use domicile_core::money::{Currency, Micro};
 use domicile_core::wallet::exchange::Transaction;
 use domicile_core::wallet::job::JobState;
 use domicile_core::wallet::{Call, rollback_id, win_id};
+use domicile_postgres::types::ToSql;
 use domicile_postgres::{Query, Row, Tx};
 use std::time::Duration;
 use uuid::Uuid;
@@ -39,10 +41,11 @@ const TAKE: &str = concat!(
 
 const FOLLOW: &str = concat!(
     "INSERT INTO ledger.wallet_job (id, call, reference, operator_id, jurisdiction, player_ref, session_id, game, ",
-    "round_id, bet_id, currency, amount_micro, state, attempts, due_at) SELECT i.id, i.call, b.id, b.operator_id, ",
-    "b.jurisdiction, b.player_ref, b.session_id, b.game, b.round_id, b.bet_id, b.currency, ",
-    "coalesce(i.amount, b.amount_micro), 'pending', 0, now() ",
-    "FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[]) i(id, call, bet, amount) ",
+    "round_id, bet_id, currency, amount_micro, state, attempts, due_at, answer, ended_at) SELECT i.id, i.call, b.id, ",
+    "b.operator_id, b.jurisdiction, b.player_ref, b.session_id, b.game, b.round_id, b.bet_id, b.currency, ",
+    "coalesce(i.amount, b.amount_micro), CASE WHEN i.withheld IS NULL THEN 'pending' ELSE 'dead' END, 0, now(), ",
+    "i.withheld, CASE WHEN i.withheld IS NOT NULL THEN now() END ",
+    "FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::text[]) i(id, call, bet, amount, withheld) ",
     "JOIN ledger.wallet_job b ON b.id = i.bet WHERE ",
     in_term!()
 );
@@ -70,6 +73,13 @@ const CLAIM: &str = concat!(
     " RETURNING j.id, j.call, j.reference, j.operator_id, j.jurisdiction, j.player_ref, j.session_id, j.game, ",
     "j.round_id, j.bet_id, j.currency, j.amount_micro, j.attempts, ",
     "extract(epoch FROM now() - j.armed_at)::bigint"
+);
+
+const CUT: &str = concat!(
+    "UPDATE ledger.wallet_job SET state = 'undone', answer = $2, ended_at = now() WHERE id IN ",
+    "(SELECT id FROM ledger.wallet_job WHERE state = 'pending' AND call = 'bet' LIMIT $3) AND ",
+    in_term!(),
+    " RETURNING id"
 );
 
 const RECOVER: &str = concat!(
@@ -196,7 +206,12 @@ pub enum Follow {
     Win(Uuid, Micro),
     /// The stake goes back.
     Rollback(Uuid),
+    /// The stake goes back once a person says so: a lost tail may have paid its win.
+    Withheld(Uuid),
 }
+
+/// Stands in place of a wallet's answer while a rollback is withheld.
+pub const WITHHELD: &str = "withheld";
 
 /// Queues what follows bets. A bet that has one already, of whatever kind, is a duplicate.
 pub async fn follow(
@@ -205,11 +220,15 @@ pub async fn follow(
     follows: impl Iterator<Item = Follow>,
 ) -> Result<(), WriteError> {
     let (mut ids, mut calls, mut bets, mut amounts) = (vec![], vec![], vec![], vec![]);
+    let mut withheld = vec![];
     for follow in follows {
         let (call, id, bet, amount) = match follow {
             Follow::Win(bet, amount) => (Call::Win, win_id(bet), bet, Some(amount.as_i64())),
-            Follow::Rollback(bet) => (Call::Rollback, rollback_id(bet), bet, None),
+            Follow::Rollback(bet) | Follow::Withheld(bet) => {
+                (Call::Rollback, rollback_id(bet), bet, None)
+            }
         };
+        withheld.push(matches!(follow, Follow::Withheld(_)).then_some(WITHHELD));
         ids.push(id);
         calls.push(call.as_str());
         bets.push(bet);
@@ -218,8 +237,22 @@ pub async fn follow(
     if ids.is_empty() {
         return Ok(());
     }
-    let written = tx.execute(FOLLOW, &[&term(epoch), &ids, &calls, &bets, &amounts]).await?;
-    all_written(written, ids.len())
+    let params: [&(dyn ToSql + Sync); 6] = [&term(epoch), &ids, &calls, &bets, &amounts, &withheld];
+    all_written(tx.execute(FOLLOW, &params).await?, ids.len())
+}
+
+/// Undoes every bet that is pending, and withholds its rollback: what the lost tail made of it is not known. Says how many.
+pub async fn cut(tx: &Tx<'_>, epoch: Epoch) -> Result<u64, WriteError> {
+    let mut all = 0;
+    loop {
+        let rows = tx.query(CUT, &[&term(epoch), &WITHHELD, &limits::WALLET_CUT_BETS]).await?;
+        follow(tx, epoch, rows.iter().map(|row| Follow::Withheld(row.get(0)))).await?;
+        let count = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        all = u64::try_from(count).unwrap_or(0).saturating_add(all);
+        if count < limits::WALLET_CUT_BETS {
+            return Ok(all);
+        }
+    }
 }
 
 /// The transactions that took the stakes of these bets; bets without a wallet have none.

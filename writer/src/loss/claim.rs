@@ -98,14 +98,15 @@ impl Claim {
         Ok(())
     }
 
-    /// A play's game must be the one its chain was made for, where the ledger still has that.
+    /// The game must be the one that the chain or round was made for, where the ledger still has that.
     async fn check_game(&self, tx: &Tx<'_>, played: &Played) -> Result<(), Halt> {
         let receipt = &self.receipt;
         let place = (&receipt.jurisdiction, receipt.session);
-        let chain = loss_claims::chain_game(tx, place, &receipt.commitment).await?;
-        let fits = chain
+        let ground = (&receipt.commitment, receipt.round);
+        let known = loss_claims::game_of(tx, place, ground).await?;
+        let fits = known
             .is_none_or(|(game, params)| game == played.game.as_str() && params == played.params);
-        let detail = "the chain was made for another game";
+        let detail = "its chain or round was made for another game";
         if fits { Ok(()) } else { Err(Halt::Refused(Failure::with(Code::LossEvidence, detail))) }
     }
 

@@ -1,7 +1,8 @@
 //! What the kept rows of a lost bet say, held against its receipt. Pure.
 //!
-//! Invariant: nothing in the rows is believed that the receipt, the seed's chain or the game does not bear out. The one
-//! exception are an instant play's game and parameters where the ledger has lost its chain too: they are as the node kept them.
+//! Invariant: nothing in the rows is believed that the receipt, the seed or the game does not bear out. The exceptions are
+//! game and parameters where the ledger has lost the chain or round too, and the roots over a shared round's bets: they are
+//! as the node kept them.
 
 use crate::answer::Failure;
 use crate::ledger::loss_claims::Stake;
@@ -9,9 +10,10 @@ use domicile_core::error::Code;
 use domicile_core::games;
 use domicile_core::hex;
 use domicile_core::ids::GameCode;
-use domicile_core::leaf::{Leaf, Play};
+use domicile_core::leaf::{Leaf, Play, RoundSettle};
+use domicile_core::lines::Text;
 use domicile_core::money::Micro;
-use domicile_core::outcome::{Draws, play_context};
+use domicile_core::outcome::{Draws, play_context, round_context};
 use domicile_core::receipt::Receipt;
 use domicile_core::record::{self, BetRecord};
 use domicile_core::seed::{Seed, verify_chain};
@@ -25,7 +27,7 @@ use uuid::Uuid;
 pub(super) struct KeptBet {
     /// Its private record.
     pub(super) record: BetRecord,
-    /// The end of an instant play.
+    /// The end that was revealed.
     pub(super) played: Option<Played>,
     /// What took its stake at the operator's wallet.
     pub(super) stake: Option<Stake>,
@@ -40,7 +42,7 @@ struct StakeRow {
     body_hash: String,
 }
 
-/// How an instant play ended.
+/// How a play, or the round of a bet, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Played {
     /// The game it was.
@@ -73,8 +75,8 @@ pub(super) fn read(receipt: &Receipt, kept: &OrphanBet) -> Result<KeptBet, Failu
         return Err(unfit("the record and the receipt are about different bets"));
     }
     let played = match (&kept.ground, &kept.leaf) {
-        (Some(ground), Some(leaf)) if ground.kind == "play" && ground.state == "settled" => {
-            Some(played(receipt, &record, ground, leaf)?)
+        (Some(ground), Some(leaf)) if ground.state == "settled" => {
+            Some(ended(receipt, &record, ground, leaf)?)
         }
         _ => None,
     };
@@ -99,16 +101,39 @@ fn stake(record: &BetRecord, row: &Value) -> Result<Stake, Failure> {
     })
 }
 
-/// The end that the play's seed, revealed in its leaf, gives.
-fn played(
+/// The end that the seed, revealed in the leaf, gives.
+fn ended(
     receipt: &Receipt,
     record: &BetRecord,
     ground: &OrphanGround,
     leaf: &str,
 ) -> Result<Played, Failure> {
-    let Ok(Leaf::Play(leaf)) = Leaf::parse(leaf.as_bytes()) else {
-        return Err(unfit("the leaf is not a play's"));
+    let code = GameCode::parse(&ground.game).map_err(|_unknown| unfit("no game code"))?;
+    let leaf = Leaf::parse(leaf.as_bytes()).map_err(|_not_one| unfit("no leaf"))?;
+    let (seed, context, stated) = match leaf {
+        Leaf::Play(play) => of_play(receipt, record, (&code, &ground.params), play)?,
+        Leaf::RoundSettle(round) => of_round(receipt, (&code, &ground.params), round)?,
+        _ => return Err(unfit("the leaf is neither a play's nor a settled round's")),
     };
+    let game = games::game(&code).ok_or(Failure::new(Code::GameUnknown))?;
+    let params = &ground.params;
+    let mut source = Draws::new(&seed, context.as_bytes());
+    let refused = |_error| unfit("the game does not take this bet");
+    let drawn = game.outcome(params, &mut source).map_err(refused)?;
+    if drawn != stated.as_str() {
+        return Err(unfit("the seed does not give the stated outcome"));
+    }
+    let payout = game.payout(params, record.stake, &record.selection, &drawn).map_err(refused)?;
+    Ok(Played { game: code, params: params.clone(), outcome: drawn, payout })
+}
+
+/// A play's seed, what it was drawn for, and the outcome that its leaf states.
+fn of_play(
+    receipt: &Receipt,
+    record: &BetRecord,
+    (game, params): (&GameCode, &str),
+    leaf: Play,
+) -> Result<(Seed, String, Text), Failure> {
     let Play { jurisdiction, position, round, seed, client_seed, outcome, record: stated, .. } =
         leaf;
     let is_its = jurisdiction == receipt.jurisdiction && round == receipt.round;
@@ -119,16 +144,28 @@ fn played(
     if !verify_chain(&seed, position, &receipt.commitment) {
         return Err(unfit("the revealed seed does not lead to the receipt's commitment"));
     }
-    let code = GameCode::parse(&ground.game).map_err(|_unknown| unfit("no game code"))?;
-    let game = games::game(&code).ok_or(Failure::new(Code::GameUnknown))?;
-    let params = &ground.params;
-    let context = play_context(&code, params, round, position, &client_seed, &stated);
-    let mut source = Draws::new(&seed, context.as_bytes());
-    let refused = |_error| unfit("the game does not take this play");
-    let drawn = game.outcome(params, &mut source).map_err(refused)?;
-    if drawn != outcome.as_str() {
-        return Err(unfit("the seed does not give the stated outcome"));
+    let context = play_context(game, params, round, position, &client_seed, &stated);
+    Ok((seed, context, outcome))
+}
+
+/// The same of a shared round.
+fn of_round(
+    receipt: &Receipt,
+    (game, params): (&GameCode, &str),
+    leaf: RoundSettle,
+) -> Result<(Seed, String, Text), Failure> {
+    let RoundSettle { jurisdiction, round, seed, outcome, bets, .. } = leaf;
+    if jurisdiction != receipt.jurisdiction || round != receipt.round {
+        return Err(unfit("the leaf is about another round"));
     }
-    let payout = game.payout(params, record.stake, &record.selection, &drawn).map_err(refused)?;
-    Ok(Played { game: code, params: params.clone(), outcome: drawn, payout })
+    let seed = Seed::new(seed);
+    if seed.commitment() != receipt.commitment {
+        return Err(unfit("the revealed seed is not the one that the receipt's commitment fixes"));
+    }
+    if bets.of(&receipt.jurisdiction).is_none_or(|bets| bets.count == 0) {
+        return Err(unfit("the round was settled without a bet of this jurisdiction"));
+    }
+    let roots = bets.as_slice().iter().map(|bets| (&bets.jurisdiction, bets.count, &bets.root));
+    let context = round_context(game, params, round, roots);
+    Ok((seed, context, outcome))
 }

@@ -72,29 +72,29 @@ pub(super) async fn pay(
                 payouts.push((bet.id, payout));
             }
             wagers::pay(tx, engine.epoch, jurisdiction, &payouts).await?;
-            settle_stakes(engine, tx, is_voided, &payouts).await?;
+            let end = |stake, payout| match (is_voided, round.cut) {
+                (false, _) => Follow::Win(stake, payout),
+                (true, false) => Follow::Rollback(stake),
+                (true, true) => Follow::Withheld(stake),
+            };
+            settle_stakes(engine, tx, &payouts, end).await?;
         }
     }
     Ok(totals)
 }
 
-/// Queues the wins or rollbacks of those bets whose stakes wallets took.
+/// Queues what ends those bets whose stakes wallets took.
 async fn settle_stakes(
     engine: &Engine,
     tx: &Tx<'_>,
-    is_voided: bool,
     payouts: &[(Uuid, Micro)],
+    end: impl Fn(Uuid, Micro) -> Follow + Send + Sync + Clone,
 ) -> Result<(), Halt> {
     let owed = payouts.iter().filter(|(_, payout)| *payout > Micro::ZERO);
     let owed: HashMap<Uuid, Micro> = owed.copied().collect();
     let bets: Vec<_> = owed.keys().copied().collect();
     let stakes = wallet_jobs::of_bets(tx, &bets).await?;
-    let follows = stakes.into_iter().filter_map(|(stake, bet)| {
-        if is_voided {
-            return Some(Follow::Rollback(stake));
-        }
-        owed.get(&bet).map(|payout| Follow::Win(stake, *payout))
-    });
+    let follows = stakes.into_iter().filter_map(|(stake, bet)| Some(end(stake, *owed.get(&bet)?)));
     Ok(wallet_jobs::follow(tx, engine.epoch, follows).await?)
 }
 

@@ -23,6 +23,7 @@ mod fences;
 mod floor;
 mod gates;
 mod leases;
+mod losses;
 mod operators;
 mod plays;
 mod processes;

@@ -68,7 +68,7 @@ impl Scene {
     }
 
     /// The wallet and the ledger say the same of every player, and nothing was asked for that never may be.
-    async fn assert_conserved(&self) {
+    pub(crate) async fn assert_conserved(&self) {
         let net = "SELECT coalesce(sum(coalesce(payout_micro, 0) - stake_micro), 0)::bigint FROM ledger.bet";
         let net = i128::from(self.bench.count(net).await);
         assert_eq!(self.wallet.store().balance("p1"), FUNDS + net);
@@ -220,7 +220,7 @@ async fn a_win_the_wallet_refuses_waits_for_a_person() {
     scene.assert_conserved().await;
 }
 
-fn on_round(commitment: &str, selection: &str) -> Value {
+pub(crate) fn on_round(commitment: &str, selection: &str) -> Value {
     json!({
         "stake_micro": STAKE, "selection": selection, "client_seed": "cd".repeat(32),
         "commitment": commitment,

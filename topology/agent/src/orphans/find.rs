@@ -1,4 +1,5 @@
-//! One lost bet out of the kept tails: all that its receipt has to be matched with.
+//! One lost bet out of the kept tails: all that its receipt has to be matched with; and the wins that tails have asked
+//! wallets for.
 //!
 //! Invariant: one pass over each file, a line in memory at a time. Deliberately absent: believing any of it. Whoever asks
 //! holds the receipt, whose commitments the rows have to fit.
@@ -7,11 +8,15 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use domicile_topology::agent_api::{OrphanBet, OrphanBetAnswer, OrphanBetRequest, OrphanGround};
+use domicile_core::ids::BetId;
+use domicile_topology::agent_api::{
+    OrphanBet, OrphanBetAnswer, OrphanBetRequest, OrphanGround, OrphanWin, OrphanWinsAnswer,
+    OrphanWinsRequest,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::compare::LEAVES;
+use super::compare::{LEAVES, Table};
 use crate::agent::Agent;
 use crate::error::Error;
 
@@ -37,6 +42,51 @@ impl Agent {
         }
         Ok(OrphanBetAnswer::default())
     }
+
+    /// What is kept here of the wins of these bets.
+    pub fn orphan_wins(&self, request: &OrphanWinsRequest) -> Result<OrphanWinsAnswer, Error> {
+        let mut answer = OrphanWinsAnswer::default();
+        for tail in &self.orphans()?.tails {
+            answer.is_partial |= tail.uncompared.iter().any(|table| table == WALLET_JOBS);
+            let found = wins(Path::new(&tail.file), &request.bets);
+            let found = found.map_err(|error| Error::step("read the kept orphans", error))?;
+            answer.wins.extend(found);
+        }
+        Ok(answer)
+    }
+}
+
+/// The table of wallet transactions, as tails name it.
+const WALLET_JOBS: &str = Table::WalletJob.name();
+
+fn wins(file: &Path, bets: &[BetId]) -> std::io::Result<Vec<OrphanWin>> {
+    let mut wins = Vec::new();
+    let mut lines = BufReader::new(File::open(file)?);
+    let mut text = String::new();
+    while lines.by_ref().take(LINE_MAX_BYTES).read_line(&mut text)? > 0 {
+        if text.contains("\"win\"")
+            && let Ok(Line { table, row }) = serde_json::from_str(&text)
+            && table == WALLET_JOBS
+            && let Ok(win) = serde_json::from_value::<WinRow>(row)
+            && win.call == "win"
+            && bets.contains(&win.bet_id)
+        {
+            let WinRow { id, bet_id: bet, state, amount_micro, .. } = win;
+            wins.push(OrphanWin { bet, id, state, amount_micro });
+        }
+        text.clear();
+    }
+    Ok(wins)
+}
+
+/// A kept wallet transaction.
+#[derive(Deserialize)]
+struct WinRow {
+    id: String,
+    call: String,
+    bet_id: BetId,
+    state: String,
+    amount_micro: i64,
 }
 
 fn find(file: &Path, request: &OrphanBetRequest) -> std::io::Result<Option<OrphanBet>> {
@@ -55,7 +105,11 @@ fn find(file: &Path, request: &OrphanBetRequest) -> std::io::Result<Option<Orpha
                 "ledger.bet" if here && is("id", &bet) && is("round_id", &round) => {
                     found_bet = Some(row);
                 }
-                LEAVES if here && is("subject", &round) && is("kind", "play") => {
+                LEAVES
+                    if here
+                        && is("subject", &round)
+                        && (is("kind", "play") || is("kind", "round-settle")) =>
+                {
                     leaf = row.get("entry").and_then(Value::as_str).map(str::to_owned);
                 }
                 "ledger.wallet_job" if is("bet_id", &bet) && is("call", "bet") => {
@@ -90,6 +144,32 @@ fn ground(row: &Value) -> Option<OrphanGround> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn wins_are_found_by_the_bets_they_pay() {
+        let id = |n: u8| format!("0190b2f0-1c2d-7e3f-8a4b-00000000000{n}");
+        let bet = |n| BetId::parse(&id(n)).unwrap();
+        let line = |table: &str, call: &str, bet: u8| {
+            let row = json!({
+                "id": id(9), "call": call, "bet_id": id(bet), "state": "done", "amount_micro": 7,
+            });
+            json!({ "table": table, "row": row }).to_string()
+        };
+        let lines = [
+            line(WALLET_JOBS, "rollback", 1),
+            line(WALLET_JOBS, "win", 2),
+            line("ledger.request", "win", 1),
+            line(WALLET_JOBS, "win", 1),
+            line(WALLET_JOBS, "bet", 1),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tail.jsonl");
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let wanted =
+            OrphanWin { bet: bet(1), id: id(9), state: "done".to_owned(), amount_micro: 7 };
+        assert_eq!(wins(&file, &[bet(1)]).unwrap(), [wanted]);
+        assert_eq!(wins(&file, &[bet(3)]).unwrap(), []);
+    }
 
     #[test]
     fn a_bet_is_found_with_its_round_leaf_and_stake_and_no_other() {

@@ -9,17 +9,20 @@ use super::unheard::unheard;
 use crate::agents::Agents;
 use crate::credentials::Writer;
 use crate::layout::Layout;
+use crate::loss::not_back;
+use crate::loss::release::{self, ReleaseArgs};
 use crate::person;
 use crate::term::{self, table};
+use crate::up::Cluster;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use domicile_core::note::VerifierKey;
 use domicile_core::operation::Grade;
 use domicile_core::receipt::Receipt;
-use domicile_execute::LOOK_TIMEOUT_MS;
-use domicile_service::client::HttpClient;
+use domicile_execute::{LOOK_TIMEOUT_MS, chain};
 use domicile_topology::Topology;
 use domicile_topology::agent_api::{OrphanBet, OrphanBetAnswer, OrphanBetRequest, paths};
+use domicile_topology::record::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -42,6 +45,11 @@ pub(crate) enum LossCommand {
         after_help = "Exit codes: 0 every receipt is honoured · 1 some are not, each says why · 64 the command line is wrong"
     )]
     Claim(ClaimArgs),
+    /// Let rollbacks go that were withheld because a lost tail may have paid their wins
+    #[command(
+        after_help = "Exit codes: 0 none is withheld any more · 1 some are, each says why · 64 the command line is wrong"
+    )]
+    Release(ReleaseArgs),
     /// List the receipts that were handed in, and what became of them
     Claims {
         /// One JSON document, for programs
@@ -92,6 +100,7 @@ struct Page {
 pub(crate) async fn run(layout: &Layout, command: LossCommand) -> Result<u8> {
     match command {
         LossCommand::Claim(args) => claim(layout, &args).await,
+        LossCommand::Release(args) => release::run(layout, &args).await,
         LossCommand::Claims { json } => {
             let claims = claims(&Writer::current(layout).await?, false).await?;
             if json {
@@ -132,8 +141,10 @@ async fn claim(layout: &Layout, args: &ClaimArgs) -> Result<u8> {
     } else {
         args.receipts.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?
     };
-    let desk =
-        Desk { agents: Agents::new(layout)?.client().within_ms(LOOK_TIMEOUT_MS), topology, writer };
+    let agents = Agents::new(layout)?;
+    let record = Cluster::connect(&topology, layout)?.record().await?;
+    let record = record.context("there is no control record")?;
+    let desk = Desk { agents, record, topology, writer };
     let mut outcomes = Vec::new();
     for note in &notes {
         outcomes.push(desk.honour(note, args).await.map_err(|error| format!("{error:#}")));
@@ -162,7 +173,8 @@ fn read(path: &Path) -> Result<String> {
 
 /// Where receipts are taken.
 struct Desk {
-    agents: HttpClient,
+    agents: Agents,
+    record: Record,
     topology: Topology,
     writer: Writer,
 }
@@ -189,9 +201,15 @@ impl Desk {
         let mut silent = Vec::new();
         for ledger in &self.topology.ledgers {
             let url = format!("{}{}", ledger.agent, paths::ORPHAN_BET);
-            match self.agents.post_json::<OrphanBetAnswer>(&url, &request).await {
+            let client = self.agents.client().within_ms(LOOK_TIMEOUT_MS);
+            match client.post_json::<OrphanBetAnswer>(&url, &request).await {
                 Ok(OrphanBetAnswer { found: Some(kept) }) => return Ok(Some(kept)),
-                Ok(OrphanBetAnswer { found: None }) => {}
+                Ok(OrphanBetAnswer { found: None }) => {
+                    let status = self.agents.status(&ledger.agent).await;
+                    let status = status.map_err(|error| chain(&error));
+                    let why = not_back(&self.topology, &self.record, &ledger.node, &status);
+                    silent.extend(why.map(|why| format!("{}: {why}", ledger.node)));
+                }
                 Err(error) => silent.push(unheard(&ledger.node, &error)?),
             }
         }
