@@ -12,7 +12,7 @@ use crate::keys::Keys;
 use crate::lease::{Standing, Tenure};
 use crate::ledger;
 use crate::limits;
-use crate::log::{self, Holders, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
+use crate::log::{self, Holders, LogHandle, LogPlace, LogSettings, LogSigner, LogTasks, Terms};
 use crate::loss::cut;
 use crate::service::Service;
 use crate::stream;
@@ -253,8 +253,7 @@ impl Lifecycle {
             clock: Arc::clone(&self.clock),
         };
         let (log, logs) = log::start(LogSettings { pool: pool.clone(), terms, places });
-        let warmed = pool.clone();
-        tokio::spawn(async move { warmed.warm(limits::WARM_SESSIONS).await });
+        tokio::spawn(warm_later(pool.clone(), log.clone()));
         let engine = Arc::new(Engine::start(EngineParts {
             cluster: self.config.cluster.clone(),
             region: self.config.region.clone(),
@@ -327,6 +326,14 @@ impl Lifecycle {
             *followed = Some(topology);
         }
     }
+}
+
+/// Opens sessions ahead once the logs have theirs: requests wait for the logs, and each login takes its share of the machine.
+async fn warm_later(pool: Pool, log: LogHandle) {
+    // Past this time the logs wait for something else.
+    let _settled = tokio::time::timeout(limits::WARM_AFTER, log.settled()).await;
+    drop(log);
+    pool.warm(limits::WARM_SESSIONS).await;
 }
 
 /// Waits until each log of an engine that is not ready yet is being written or suspended.

@@ -143,6 +143,8 @@ pub const START_RETRY_EAGER: Duration = Duration::from_millis(10);
 pub const START_EAGER: Duration = Duration::from_secs(10);
 /// Database sessions opened ahead when an epoch begins: one per lane's worker, and some hands.
 pub const WARM_SESSIONS: usize = 8;
+/// How long opening them waits for the logs, which are ahead of requests.
+pub const WARM_AFTER: Duration = Duration::from_millis(250);
 /// Longest wait for requests in flight after drain began, the writer is closing or the epoch ended.
 pub const DRAIN_WAIT: Duration = Duration::from_mins(1);
 /// Pause between two looks at the requests in flight.

@@ -122,7 +122,9 @@ impl Pool {
             let shared = Arc::clone(&self.shared);
             opening.spawn(async move {
                 let opened = Connection::open(&shared.config.connect, Access::Pooled).await;
-                if let Ok(connection) = opened {
+                if let Ok(connection) = opened
+                    && shared.learn_wait(&connection).await.is_ok()
+                {
                     shared.keep(connection);
                 }
                 drop(place);

@@ -63,6 +63,11 @@ impl<'a> Patience<'a> {
         Self { is_dispensable, ..self }
     }
 
+    /// As much time for something that goes on beside.
+    pub(crate) fn another(&self) -> Self {
+        Self { told: None, ..*self }
+    }
+
     fn is_in_vain(&self, error: &WorldError) -> bool {
         let is_over = self.begun.elapsed() >= Duration::from_millis(DISPENSABLE_MS);
         self.is_dispensable && is_over && matches!(error, WorldError::Unreachable(_))

@@ -9,6 +9,7 @@ use domicile_core::ids::{NodeId, RegionId};
 use domicile_topology::agent_api::subscription_name;
 use domicile_topology::plan::Action;
 use futures_util::FutureExt as _;
+use futures_util::future::select_ok;
 use std::collections::BTreeSet;
 
 impl Ground<'_> {
@@ -31,7 +32,7 @@ impl Ground<'_> {
                 self.until(patience, || self.lease_enforced(region, *epoch).boxed()).await
             }
             Action::AwaitWriter { region, epoch } => {
-                self.until(patience, || self.writer(region, *epoch).boxed()).await
+                self.some_writer(region, *epoch, patience).await
             }
             Action::AwaitSlots { standby, readers } => {
                 self.until(patience, || self.slots(standby, readers).boxed()).await
@@ -79,21 +80,35 @@ impl Ground<'_> {
         })
     }
 
-    async fn writer(&self, region: &RegionId, epoch: Epoch) -> Result<Look<Learnt>, WorldError> {
-        let mut seen = format!("there is no writer in {region}");
+    /// Each writer there is looked at by itself, so that a frozen one does not hide that another one serves.
+    async fn some_writer(
+        &self,
+        region: &RegionId,
+        epoch: Epoch,
+        patience: &Patience<'_>,
+    ) -> Result<Learnt, StepError> {
         let writers = self.world.topology().writers.iter().filter(|w| &w.region == region);
-        for writer in writers.map(|writer| &writer.node) {
-            match self.world.writer_epoch(writer).await {
-                Ok(Some(served)) if served == epoch => {
-                    let writer = writer.clone();
-                    return Ok(Look::Holds(Learnt::Serving { writer, epoch }));
-                }
-                Ok(Some(served)) => seen = format!("{writer} serves epoch {served}"),
-                Ok(None) => seen = format!("{writer} is not ready"),
-                Err(error) => seen = format!("{writer}: {error}"),
-            }
+        let looks: Vec<_> = writers
+            .map(|writer| {
+                let mut own = patience.another();
+                let look = move || self.writer(&writer.node, epoch).boxed();
+                async move { self.until(&mut own, look).await }.boxed()
+            })
+            .collect();
+        if looks.is_empty() {
+            return Err(StepError::Precondition(format!("there is a writer in {region}")));
         }
-        Ok(Look::NotYet(seen))
+        select_ok(looks).await.map(|(learnt, _others)| learnt)
+    }
+
+    async fn writer(&self, writer: &NodeId, epoch: Epoch) -> Result<Look<Learnt>, WorldError> {
+        Ok(match self.world.writer_epoch(writer).await? {
+            Some(served) if served == epoch => {
+                Look::Holds(Learnt::Serving { writer: writer.clone(), epoch })
+            }
+            Some(served) => Look::NotYet(format!("{writer} serves epoch {served}")),
+            None => Look::NotYet(format!("{writer} is not ready")),
+        })
     }
 
     async fn slots(
