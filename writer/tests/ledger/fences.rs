@@ -1,12 +1,18 @@
 //! Epochs, the second region, standing by, draining.
 
-use crate::bench::{Bench, Player, open_epoch};
+use crate::bench::{Bench, Player, open_epoch, record, region};
 use crate::cluster::Server;
+use domicile_control::Known;
 use domicile_core::claims::PlayerSession;
+use domicile_core::epoch::Epoch;
 use domicile_core::ids::{GameCode, OperatorId, PlayerRef, SessionId};
 use domicile_core::money::Currency;
+use domicile_postgres::{CommitError, Pool, UnknownCause};
+use domicile_writer::lease::{Standing, Tenure};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 #[tokio::test]
 async fn a_later_epoch_ends_every_write_of_this_one() {
@@ -73,6 +79,33 @@ async fn without_the_second_region_nothing_is_told() {
     let again = player.post(&bench, "/v1/plays", "new", &order).await;
     assert_eq!(fresh.body, again.body);
     assert_eq!(bench.count("SELECT count(*) FROM ledger.bet").await, 3, "each key once");
+}
+
+/// The record that it knows says two copies, and the server that nobody is waited for: it was cut off when one was chosen.
+#[tokio::test]
+async fn a_writer_that_has_not_heard_of_one_copy_hears_it_from_its_sessions() {
+    let bench = Bench::new().await;
+    let standby = Server::standby_of(&bench.server, "b").await;
+    let (_sender, known) =
+        watch::channel(Some(Known { value: Arc::new(record()), revision: None }));
+    let standing = Standing::new(known, region(), bench.clock.clone());
+    let tenure = Tenure::new(Arc::new(standing), Epoch(1));
+    let mut config = bench.server.pool_config(2);
+    config.connect = bench.server.config("domicile_writer", "w");
+    let pool = Pool::guarded(config, Arc::new(tenure.clone())).unwrap();
+    let commit = async || {
+        let mut session = pool.session().await.unwrap();
+        let tx = session.begin().await.unwrap();
+        tx.commit(Duration::from_secs(10)).await.map(drop)
+    };
+    assert!(tenure.holds(), "by the record alone");
+    let told = commit().await;
+    assert!(matches!(told, Err(CommitError::Unknown(UnknownCause::NotGuarded))), "{told:?}");
+    assert!(!tenure.holds(), "nothing more is begun, and routers are told");
+    bench.server.require_standby("b").await;
+    commit().await.unwrap();
+    assert!(tenure.holds(), "two copies again, and it has not heard of that either");
+    drop(standby);
 }
 
 async fn retry(
