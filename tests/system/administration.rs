@@ -300,6 +300,8 @@ async fn moved_and_told(cluster: &Cluster) {
     })
     .await;
     assert_eq!(moved["actor"], "spiffe://admin/dr-lead/dora");
+    let statement = json_of(cluster, &["loss-statement", "--json"]);
+    assert_eq!((&statement["epoch"], &statement["doubtful_epochs"]), (&2.into(), &json!([])));
     let after = moved["after"].as_str().expect("a state");
     assert!(after.contains("completed") && after.contains("dr-lead/dora ("), "{moved}");
     let audit = std::fs::read_to_string(cluster.state().join("operator/plans.jsonl"));

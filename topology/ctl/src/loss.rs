@@ -6,6 +6,7 @@
 //! [`release`].
 
 pub(crate) mod claim;
+mod history;
 mod release;
 mod unheard;
 
@@ -15,8 +16,9 @@ use crate::credentials::Writer;
 use crate::layout::Layout;
 use crate::term::{self, table};
 use crate::up::Cluster;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use claim::Told;
+use domicile_control::{Plans, StoredPlan};
 use domicile_core::epoch::Epoch;
 use domicile_core::ids::{ClusterId, Jurisdiction, NodeId, OperatorId};
 use domicile_execute::{LOOK_TIMEOUT_MS, chain};
@@ -25,8 +27,8 @@ use domicile_topology::agent_api::{OrphanRound, OrphanTotal, OrphansAnswer, path
 use domicile_topology::observed::{NodeStatus, PostgresState};
 use domicile_topology::record::{Beginning, Record};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,6 +37,8 @@ pub(crate) struct Statement {
     /// The present epoch, and how it began.
     epoch: Epoch,
     beginning: Beginning,
+    /// Epochs so far that began by force, or nobody knows how.
+    doubtful_epochs: BTreeSet<Epoch>,
     /// Rounds of kept tails, each once: lost.
     lost: Vec<Lost>,
     /// Rounds that only the tails' files name: they are in the totals.
@@ -85,8 +89,10 @@ type Answers<T> = BTreeMap<NodeId, Result<T, String>>;
 pub(crate) async fn run(layout: &Layout, args: &LossArgs) -> Result<u8> {
     let topology = layout.topology()?;
     let agents = Agents::new(layout)?;
-    let record = Cluster::connect(&topology, layout)?.record().await?;
-    let record = record.context("there is no control record")?;
+    let control = Cluster::connect(&topology, layout)?;
+    let record = control.record().await?.context("there is no control record")?;
+    let plans =
+        kept(&Plans::new(control.client())).await.map_err(|error| anyhow!(chain(&error)))?;
     let (mut tails, mut statuses) = (Answers::new(), Answers::new());
     let client = agents.client().within_ms(LOOK_TIMEOUT_MS);
     for ledger in &topology.ledgers {
@@ -103,7 +109,7 @@ pub(crate) async fn run(layout: &Layout, args: &LossArgs) -> Result<u8> {
         Ok(writer) => claim::claims(&writer, false).await.ok(),
         Err(_) => None,
     };
-    let statement = state(&topology, &record, (tails, &statuses), claims);
+    let statement = state(&topology, &record, (tails, &statuses), claims, &plans);
     if args.json {
         term::json(&statement)?;
     } else {
@@ -112,11 +118,21 @@ pub(crate) async fn run(layout: &Layout, args: &LossArgs) -> Result<u8> {
     Ok(u8::from(!statement.is_nothing()))
 }
 
+/// Every plan that is kept.
+async fn kept(plans: &Plans) -> Result<Vec<StoredPlan>, domicile_control::Error> {
+    let mut found = Vec::new();
+    for id in plans.ids().await? {
+        found.extend(plans.find(&id).await?);
+    }
+    Ok(found)
+}
+
 fn state(
     topology: &Topology,
     record: &Record,
     (tails, statuses): (Answers<OrphansAnswer>, &Answers<NodeStatus>),
     claims: Option<Vec<Told>>,
+    plans: &[StoredPlan],
 ) -> Statement {
     let (mut lost, mut files, mut silent) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     let (mut unnamed_rounds, mut summed) = (0u64, Vec::new());
@@ -160,6 +176,7 @@ fn state(
         cluster: topology.cluster.clone(),
         epoch: record.epoch,
         beginning: record.beginning,
+        doubtful_epochs: history::doubtful(record, plans),
         totals,
         unnamed_rounds,
         lost: lost.into_iter().map(honoured).collect(),
@@ -239,9 +256,9 @@ impl Statement {
         self.lost.is_empty() && self.beyond_writer.is_empty() && !self.is_uncertain()
     }
 
-    /// After a forced failover a node that does not answer may keep a tail that nobody has seen.
+    /// Ever after a forced failover a node that does not answer may keep a tail that nobody has seen.
     fn is_uncertain(&self) -> bool {
-        self.beginning == Beginning::Forced && !self.silent.is_empty()
+        !self.doubtful_epochs.is_empty() && !self.silent.is_empty()
     }
 
     fn page(&self) -> String {
@@ -298,6 +315,13 @@ impl Statement {
                 .iter()
                 .map(|(node, error)| format!("? {node}, what it holds is not known: {error}")),
         );
+        if self.is_uncertain() {
+            let epochs: Vec<_> = self.doubtful_epochs.iter().map(ToString::to_string).collect();
+            parts.push(format!(
+                "? began by force, or nobody knows how: epoch {}",
+                epochs.join(", ")
+            ));
+        }
         parts.extend(self.files.iter().map(Kept::line));
         parts.join("\n\n")
     }
@@ -388,7 +412,7 @@ mod tests {
         let topology = topology();
         let nodes = topology.ledgers.iter().map(|ledger| ledger.node.clone());
         let answers = (nodes.zip(answers).collect(), &Answers::new());
-        state(&topology, &record(beginning), answers, Some(vec![]))
+        state(&topology, &record(beginning), answers, Some(vec![]), &[])
     }
 
     fn told(round: &str, state: &str) -> Told {
@@ -444,5 +468,9 @@ mod tests {
         assert!(!forced.is_nothing() && forced.page().contains("uncertain"));
         let failover = stated(Beginning::Failover, silent());
         assert!(failover.is_nothing() && failover.page().contains("zero rounds lost"));
+        let mut later = failover;
+        later.doubtful_epochs.insert(Epoch(2));
+        let said = later.page();
+        assert!(!later.is_nothing() && said.contains("uncertain") && said.contains("epoch 2"));
     }
 }
