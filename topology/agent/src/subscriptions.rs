@@ -75,8 +75,13 @@ impl Agent {
             let wanted = self.wanted(jurisdiction, &publisher)?;
             let reseed = request.reseed.contains(jurisdiction);
             let action = settle(&local, &remote, &wanted, reseed).await?;
-            if action != SubscriptionAction::Unchanged {
-                tracing::info!(%jurisdiction, %publisher, ?action, "subscription");
+            match action {
+                SubscriptionAction::Unchanged => {}
+                SubscriptionAction::NeedsReseed => tracing::warn!(
+                    %jurisdiction, %publisher, subscription = wanted.name,
+                    "the subscription lacks changes for good: it needs a reseed"
+                ),
+                _ => tracing::info!(%jurisdiction, %publisher, ?action, "subscription"),
             }
             let jurisdiction = jurisdiction.clone();
             outcomes.push(SubscriptionOutcome { jurisdiction, name: wanted.name, action });

@@ -51,6 +51,9 @@ const FAILED: u8 = 1;
 /// The command line cannot be understood (sysexits' `EX_USAGE`; 2 means something else to `verify`).
 const USAGE: u8 = 64;
 
+/// The output was closed: what a shell says of a program that `SIGPIPE` has ended.
+const NOBODY_READS: u8 = 141;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<term::NobodyReads>() => ExitCode::from(NOBODY_READS),
         Err(error) => match term::note(format_args!("domicile: {error:#}")) {
             Ok(()) | Err(_) => ExitCode::from(FAILED),
         },

@@ -113,13 +113,24 @@ impl Authority {
         Ok(Issue::Written)
     }
 
+    /// Whether another authority has issued the certificate in this folder.
+    pub(crate) fn is_foreign(&self, folder: &Path) -> bool {
+        let note = files::read(&folder.join("issued.json")).ok();
+        let note = note.and_then(|note| serde_json::from_str::<Issued>(&note).ok());
+        note.is_some_and(|issued| issued.authority_sha256 != self.sha256())
+    }
+
+    fn sha256(&self) -> String {
+        hex::encode(&Sha256::digest(self.certificate_pem.as_bytes()))
+    }
+
     fn wanted(&self, subject: &Subject, days: u64) -> Issued {
         let mut names = vec![spiffe(&self.cluster, subject)];
         names.extend(subject.hosts.iter().cloned());
         names.push(subject.node.clone());
         Issued {
             names,
-            authority_sha256: hex::encode(&Sha256::digest(self.certificate_pem.as_bytes())),
+            authority_sha256: self.sha256(),
             not_before_unix_s: self.now_unix_s.saturating_sub(BACKDATE_S),
             not_after_unix_s: self.now_unix_s.saturating_add(days.saturating_mul(DAY_S)),
         }

@@ -8,10 +8,17 @@ use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+/// Whoever read the result has gone, as `head` does once it has its lines.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output")]
+pub(crate) struct NobodyReads;
+
 /// One line of a command's result.
 pub(crate) fn say(line: impl Display) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{line}")?;
-    Ok(())
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        written => Ok(written?),
+    }
 }
 
 /// One line for the person, not part of the result.

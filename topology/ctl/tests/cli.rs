@@ -204,6 +204,20 @@ fn verbs_without_a_cluster_fail_and_wrong_words_are_usage() {
 }
 
 #[test]
+fn output_that_nobody_reads_ends_quietly() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/local.toml");
+    let output = Command::new(env!("CARGO_BIN_EXE_domicile"))
+        .args(["topology", "check"])
+        .arg(example)
+        .stdout(writer)
+        .output()
+        .expect("run the program");
+    assert_eq!((code(&output), said(&output)), (141, String::new()));
+}
+
+#[test]
 fn what_changes_a_setting_wants_a_reason() {
     let wallet = "wallet set o --url https://w.example --key-id k --key-file f --duplicate done";
     let schedule =

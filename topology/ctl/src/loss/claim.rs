@@ -155,7 +155,9 @@ async fn claim(layout: &Layout, args: &ClaimArgs) -> Result<u8> {
     if args.json {
         term::json(&json!({ "claims": told, "failed": failed }))?;
     } else {
-        term::say(page(&told))?;
+        if let Some(page) = shown(&told, &failed) {
+            term::say(page)?;
+        }
         for reason in &failed {
             term::note(format_args!("✗ {reason}"))?;
         }
@@ -229,6 +231,11 @@ impl Desk {
     }
 }
 
+/// What is said of those that were honoured; nothing where each failed, which says why by itself.
+fn shown(told: &[Told], failed: &[&String]) -> Option<String> {
+    (!told.is_empty() || failed.is_empty()).then(|| page(told))
+}
+
 fn page(claims: &[Told]) -> String {
     if claims.is_empty() {
         return "no receipts of lost bets".to_owned();
@@ -274,4 +281,15 @@ pub(crate) fn claimed(
     let all = usize::try_from(bets).is_ok_and(|bets| of.len() >= bets);
     let alike = of.iter().all(|told| told.state == first.state);
     Some(if all && alike { first.state.clone() } else { "partly".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_receipt_is_not_told_of_as_if_there_were_none() {
+        assert_eq!(shown(&[], &[&"not a receipt of this cluster".to_owned()]), None);
+        assert_eq!(shown(&[], &[]).as_deref(), Some("no receipts of lost bets"));
+    }
 }

@@ -131,6 +131,7 @@ async fn prepare(
             &topology.cluster,
             SystemClock.now_unix_s(),
         )?;
+        speak_with_this_authority(&topology, &layout, &authority)?;
         authority.ensure(&layout.first_person_tls(), &person::first(), CERTIFICATE_DAYS)?;
         let provision = Provision {
             topology: &topology,
@@ -150,6 +151,25 @@ async fn prepare(
     });
     let (_, topology) = topology.await?;
     Ok(Local { topology, layout, run_as, etcd })
+}
+
+/// Refuses to go on while processes run that trust another authority: none of them would answer.
+fn speak_with_this_authority(
+    topology: &Topology,
+    layout: &Layout,
+    authority: &Authority,
+) -> Result<()> {
+    for unit in unit::all(topology) {
+        let is_foreign = authority.is_foreign(&layout.unit(&unit.name).join("tls"));
+        if is_foreign && layout.process(&unit.name)?.is_some() {
+            bail!(
+                "{} runs with a certificate of another authority and would not answer; end everything with \
+                 `domicile down` (without --purge) first, then `domicile up` again",
+                unit.name
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a topology whose rows would travel unencrypted.
@@ -277,6 +297,35 @@ pub(crate) fn addresses(local: &Local) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::Subject;
+
+    #[test]
+    fn what_runs_under_another_authority_has_to_end_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let layout = Layout::locate(Some(&state), None).unwrap();
+        let topology = document(None).unwrap();
+        let authority = |name: &str| {
+            let at = folder.path().join(name);
+            Authority::open_or_create(&at, &topology.cluster, SystemClock.now_unix_s()).unwrap()
+        };
+        let (old, new) = (authority("old"), authority("new"));
+        let unit = unit::all(&topology).into_iter().find(|u| u.name.part == Part::Router).unwrap();
+        let subject =
+            Subject { role: "router".into(), node: unit.name.node.to_string(), hosts: vec![] };
+        old.ensure(&layout.unit(&unit.name).join("tls"), &subject, CERTIFICATE_DAYS).unwrap();
+        speak_with_this_authority(&topology, &layout, &new).unwrap();
+        let this = process::Started::adopt(i32::try_from(std::process::id()).unwrap()).unwrap();
+        layout
+            .update_running(|running| {
+                running.processes.insert(unit.name.to_string(), this);
+            })
+            .unwrap();
+        speak_with_this_authority(&topology, &layout, &old).unwrap();
+        let refused = speak_with_this_authority(&topology, &layout, &new).unwrap_err().to_string();
+        assert!(refused.contains("`domicile down`"), "{refused}");
+    }
 
     #[test]
     fn plain_connections_are_for_loopback_only() {
