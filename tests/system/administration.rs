@@ -31,7 +31,7 @@ async fn persons_administer_and_the_log_tells() {
     let places: &[Place] = THREE_REGIONS.get(..2).expect("two regions");
     let cluster = Cluster::start("admin", places);
     let operator = cluster.operator("acme", &["MT"], "MT").await;
-    roles(&cluster);
+    roles(&cluster).await;
     let operator = rotation(&cluster, &operator).await;
     revocation(&cluster, &operator).await;
     suspension(&cluster, &operator).await;
@@ -51,7 +51,7 @@ fn lacks_role(cluster: &Cluster, arguments: &[&str], needed: &str) {
     assert!(said.contains("role-insufficient") && said.contains(needed), "{said}");
 }
 
-fn roles(cluster: &Cluster) {
+async fn roles(cluster: &Cluster) {
     for (name, role) in [("vera", "viewer"), ("otto", "operator"), ("dora", "dr-lead")] {
         cluster.cli(&["pki", "person", name, "--role", role]);
     }
@@ -69,10 +69,24 @@ fn roles(cluster: &Cluster) {
         "dora",
         &["operator", "game", "set", "acme", "wheel", "--stake-max", "none", "--reason", "r"],
     ));
-    let told = json_of(cluster, &["operations", "list", "--json"]);
-    let entries = told["entries"].as_array().expect("entries");
+    let inspect = ["token", "inspector", "--jurisdiction", "MT", "--subject", "mga-17"];
+    let inspect = [&inspect[..], &["--minutes", "5", "--reason", "case 9"]].concat();
+    lacks_role(cluster, &[&["--as", "otto"], &inspect[..]].concat(), "dr-lead");
+    let token = cluster.cli(&[&["--as", "dora"], &inspect[..]].concat());
+    assert!(token.starts_with("ey"), "a token");
+    let entries = eventually("the token's entry is signed for", REFUNDED_WITHIN, || async {
+        let told = json_of(cluster, &["operations", "list", "--json"]);
+        let entries = told["entries"].as_array().cloned().unwrap_or_default();
+        let last = entries.last().is_some_and(|e| e["entry"]["action"] == "token.inspector");
+        if last { Ok(entries) } else { Err(told.to_string()) }
+    })
+    .await;
     let by_otto = entries.iter().find(|e| e["entry"]["actor"] == "spiffe://admin/operator/otto");
     assert_eq!(by_otto.expect("otto's entry")["entry"]["action"], "game.set");
+    let given = &entries.last().expect("the token's entry")["entry"];
+    assert_eq!((&given["subject"], &given["reason"]), (&"MT/mga-17".into(), &"case 9".into()));
+    assert_eq!(given["actor"], "spiffe://admin/dr-lead/dora");
+    assert!(given["after"].as_str().expect("a state").contains("5 minutes"), "{given}");
 }
 
 /// Signs all the time, first with the old credential and then with the new one: no request fails.

@@ -353,17 +353,24 @@ pub(crate) enum TokenCommand {
     /// Refuse tokens from now on: those of a session, of a player, or of an operator
     Revoke(RevokeArgs),
     /// Sign a token for a regulator: reads every round and opening of one jurisdiction, writes nothing
-    Inspector {
-        /// The jurisdiction
-        #[arg(long)]
-        jurisdiction: String,
-        /// Who it is for, as it appears in audit trails
-        #[arg(long)]
-        subject: String,
-        /// Minutes it is valid, at most 60
-        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
-        minutes: u64,
-    },
+    Inspector(InspectorArgs),
+}
+
+/// What an inspector's token says.
+#[derive(Debug, Args)]
+pub(crate) struct InspectorArgs {
+    /// The jurisdiction
+    #[arg(long)]
+    pub(crate) jurisdiction: String,
+    /// Who it is for, as it appears in audit trails
+    #[arg(long)]
+    pub(crate) subject: String,
+    /// Minutes it is valid, at most 60
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) minutes: u64,
+    /// Why; kept in the operations log with who did it
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 /// Check a proof bundle, or a drill's report, offline, step by step.

@@ -2,10 +2,11 @@
 
 use crate::admin;
 use crate::agents::Agents;
-use crate::cli::{IssueArgs, KeysArgs, PersonArgs, PkiCommand, TokenCommand};
+use crate::cli::{InspectorArgs, IssueArgs, KeysArgs, PersonArgs, PkiCommand, TokenCommand};
 use crate::files::{self, MODE_FOLDER_SECRET};
 use crate::keys::KeyFolder;
 use crate::layout::{self, Layout};
+use crate::operations::submit::{self, Record};
 use crate::pki::{Authority, Issue, Subject};
 use crate::term;
 use crate::up::Cluster;
@@ -159,14 +160,16 @@ async fn is_ready(client: &HttpClient, admin: &Address) -> bool {
 
 /// `domicile token`.
 pub(crate) async fn token(layout: &Layout, command: TokenCommand) -> Result<u8> {
-    let (jurisdiction, subject, minutes) = match command {
-        TokenCommand::Revoke(args) => return admin::revoke(layout, &args).await,
-        TokenCommand::Inspector { jurisdiction, subject, minutes } => {
-            (jurisdiction, subject, minutes)
-        }
-    };
+    match command {
+        TokenCommand::Revoke(args) => admin::revoke(layout, &args).await,
+        TokenCommand::Inspector(args) => inspector(layout, &args).await,
+    }
+}
+
+/// Signs a token for an inspector, and gives it out once the operations log has it.
+async fn inspector(layout: &Layout, args: &InspectorArgs) -> Result<u8> {
     let topology = layout.topology()?;
-    let jurisdiction = Jurisdiction::parse(&jurisdiction)?;
+    let jurisdiction = Jurisdiction::parse(&args.jurisdiction)?;
     if !topology.jurisdictions.iter().any(|policy| policy.code == jurisdiction) {
         bail!("the topology has no jurisdiction {jurisdiction}");
     }
@@ -174,14 +177,16 @@ pub(crate) async fn token(layout: &Layout, command: TokenCommand) -> Result<u8> 
     let region = &topology.failover.preferred_region;
     let secret = config::secret(&keys.session(region))?;
     let signer = TokenSigner::from_pem(&keys.session_key(region)?.kid, &secret)?;
-    let now_unix_s = SystemClock.now_unix_s();
     let claims = Claims::inspector(
         &topology.cluster,
-        &PlayerRef::parse(&subject)?,
+        &PlayerRef::parse(&args.subject)?,
         &jurisdiction,
-        now_unix_s,
-        minutes * 60,
+        SystemClock.now_unix_s(),
+        args.minutes * 60,
     );
-    term::say(signer.sign(&claims)?)?;
+    let token = signer.sign(&claims)?;
+    let record = Record::inspector(args, &token);
+    submit::first(layout, &record).await.context("no token is given out")?;
+    term::say(token)?;
     Ok(0)
 }

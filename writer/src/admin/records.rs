@@ -1,4 +1,4 @@
-//! Plans, drills and losses in the operations log: what was done to the cluster from outside the writer, told afterwards.
+//! Plans, drills, losses and inspectors' tokens in the operations log: what is done to the cluster from outside the writer.
 //!
 //! Invariant: a plan is entered once by its id, a drill by its report, a loss by its pin, whoever submits it and however often. Of a plan the
 //! first to come counts: the person's command that ran it, or an agent that found it over in the journal.
@@ -18,7 +18,7 @@ use serde_json::json;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordBody {
-    /// `plan`, `drill` or `cut`.
+    /// `plan`, `drill`, `cut` or `inspector-token`.
     pub kind: Kind,
     id: String,
     verb: String,
@@ -39,6 +39,8 @@ pub enum Kind {
     Drill,
     /// Entries of this log that were lost with a region: the pin that named them.
     Cut,
+    /// A token that opens every bet of a jurisdiction: the token itself.
+    InspectorToken,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             Self::Plan => "plan.end",
             Self::Drill => "drill.end",
             Self::Cut => "log.cut",
+            Self::InspectorToken => "token.inspector",
         }
     }
 }
@@ -65,7 +68,9 @@ impl RecordBody {
             Kind::Plan => {
                 ("operations-plan", operation::digest(self.id.as_bytes()).replace("sha256:", ""))
             }
-            Kind::Drill | Kind::Cut => ("operations-record", self.sha256.clone()),
+            Kind::Drill | Kind::Cut | Kind::InspectorToken => {
+                ("operations-record", self.sha256.clone())
+            }
         };
         let body = format!("{}\n{}", self.kind.action(), self.id);
         let id = RequestId::new(scope.to_owned(), key, "POST", "record", body.as_bytes());

@@ -1,18 +1,21 @@
-//! Enters plans and drills into the operations log once they have ended.
+//! Enters plans and drills into the operations log once they have ended, and inspectors' tokens before they are given out.
 //!
-//! Best effort, because the writer may be what was moved: the record is first kept in the state folder, and a person is
+//! Of what has ended it is best effort, because the writer may be what was moved: the record is first kept in the state folder, and a person is
 //! told how to enter it later. Invariant: nothing here changes how a command ends, or keeps it for longer than
 //! [`WITHIN`].
 
+use crate::cli::InspectorArgs;
 use crate::credentials::Writer;
 use crate::files::{self, MODE_FOLDER_SECRET, MODE_SECRET};
 use crate::layout::Layout;
 use crate::{person, term};
 use anyhow::{Context, Result};
+use domicile_core::hex;
 use domicile_core::operation::REASON_MAX_CHARS;
 use domicile_execute::Outcome;
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +65,14 @@ impl Record {
         Self::new("drill", id, verb, outcome, sha256, &format!("drill {verb} {outcome}"))
     }
 
+    /// An inspector's token, known by its digest.
+    pub(crate) fn inspector(args: &InspectorArgs, token: &str) -> Self {
+        let InspectorArgs { jurisdiction, subject, minutes, reason } = args;
+        let (subject, life) = (format!("{jurisdiction}/{subject}"), format!("{minutes} minutes"));
+        let sha256 = hex::encode(&Sha256::digest(token));
+        Self::new("inspector-token", &subject, "token inspector", &life, &sha256, reason)
+    }
+
     fn new(
         kind: &'static str,
         id: &str,
@@ -108,6 +119,14 @@ pub(crate) async fn record(layout: &Layout, record: &Record) {
     }
 }
 
+/// Enters a record of what is not done unless the log has it.
+pub(crate) async fn first(layout: &Layout, record: &Record) -> Result<()> {
+    let writer = Writer::current(layout).await?;
+    let sent = writer.post("/internal/v1/operations", &conducted(layout, record)).await;
+    let _entered: Value = sent.context("the operations log does not take the entry")?;
+    Ok(())
+}
+
 /// `domicile operations submit`.
 pub(super) async fn file(layout: &Layout, path: &Path) -> Result<u8> {
     send(layout, path).await?;
@@ -120,10 +139,12 @@ fn keep(layout: &Layout, record: &Record) -> Result<PathBuf> {
     let folder = layout.unsubmitted();
     files::folder(&folder, MODE_FOLDER_SECRET)?;
     let path = folder.join(format!("{}-{}.json", record.kind, record.id.replace(['/', '.'], "-")));
-    let actor = person::named(layout).chars().take(TEXT_MAX_CHARS).collect();
-    let conducted = Conducted { actor, record };
-    files::write(&path, &serde_json::to_vec_pretty(&conducted)?, MODE_SECRET)?;
+    files::write(&path, &serde_json::to_vec_pretty(&conducted(layout, record))?, MODE_SECRET)?;
     Ok(path)
+}
+
+fn conducted<'a>(layout: &Layout, record: &'a Record) -> Conducted<'a> {
+    Conducted { actor: person::named(layout).chars().take(TEXT_MAX_CHARS).collect(), record }
 }
 
 async fn insist(layout: &Layout, path: &Path) -> Result<()> {
