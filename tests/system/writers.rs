@@ -7,12 +7,15 @@ use domicile_chaos::fault::Fault;
 use domicile_chaos::report::Word;
 use domicile_chaos::run;
 use domicile_chaos::system::{Programs, System};
+use domicile_service::client::{ClientLimits, HttpClient};
+use domicile_service::tls::ClientTls;
 use domicile_tests::cluster::{self, Cluster};
 use domicile_tests::eventually::eventually;
 use domicile_tests::operator::Operator;
 use domicile_tests::player::Player;
 use domicile_tests::topology::{THREE_REGIONS, document_with};
 use http::StatusCode;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long another process may take to have checkpoints signed again.
@@ -126,4 +129,28 @@ async fn all_ready(cluster: &Cluster) {
         if status["healthy"] == true { Ok(()) } else { Err(status["problems"].to_string()) }
     })
     .await;
+}
+
+/// Bets that a process took without knowing of the wallet would have no stake there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_is_served_by_every_process_once_the_command_has_ended() {
+    let places = THREE_REGIONS.get(..2).expect("two regions");
+    let cluster = Cluster::start_document("purse", &document_with("purse", places, 2).text);
+    let _operator = cluster.operator("first", &["MT"], "MT").await;
+    let key = cluster.state().join("key");
+    std::fs::write(&key, [7; 16]).expect("write the key");
+    let key = key.display().to_string();
+    let tls = ClientTls::load(&cluster::certificate(&cluster.state().join("operator/tls")));
+    let client = HttpClient::new(&tls.expect("a certificate"), ClientLimits::default());
+    let topology = cluster.topology();
+    for revision in 1..=5 {
+        let url = format!("https://wallet.example/{revision}");
+        let set = ["wallet", "set", "first", "--url", &url, "--key-id", "k", "--key-file", &key];
+        cluster.cli(&[&set[..], &["--duplicate", "done", "--reason", "a test"]].concat());
+        for writer in topology.writers_in(&topology.failover.preferred_region) {
+            let path = format!("{}/internal/v1/operators/first/wallet", writer.endpoint);
+            let served: Value = client.get_json(&path).await.expect("an answer");
+            assert_eq!(served["base_url"], url, "{}", writer.node);
+        }
+    }
 }

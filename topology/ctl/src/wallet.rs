@@ -4,18 +4,30 @@ use crate::answer::{array, text};
 use crate::credentials::Writer;
 use crate::layout::Layout;
 use crate::term;
+use crate::wait::{self, Look};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use domicile_core::base64;
 use domicile_core::ids::OperatorId;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+/// How long writer processes may take to serve a new setting; each reads again every second.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+
+/// A wallet as one writer process serves it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) revision: Option<i64>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum WalletCommand {
-    /// Set an operator's wallet; in force within a second
+    /// Set an operator's wallet; done once every writer process serves it
     Set(SetArgs),
     /// Transactions that are not done
     #[command(subcommand)]
@@ -110,7 +122,7 @@ pub(crate) struct ActArgs {
 pub(crate) async fn run(layout: &Layout, command: WalletCommand) -> Result<u8> {
     let writer = Writer::current(layout).await?;
     match command {
-        WalletCommand::Set(args) => set(&writer, &args).await?,
+        WalletCommand::Set(args) => set(layout, &writer, &args).await?,
         WalletCommand::Jobs(JobsCommand::List { operator, status, after, json }) => {
             let path = format!("{}/jobs", of(&operator)?);
             let listed: Value =
@@ -132,7 +144,7 @@ pub(crate) fn of(operator: &str) -> Result<String> {
     Ok(format!("/internal/v1/operators/{}/wallet", OperatorId::parse(operator)?))
 }
 
-async fn set(writer: &Writer, args: &SetArgs) -> Result<()> {
+async fn set(layout: &Layout, writer: &Writer, args: &SetArgs) -> Result<()> {
     let key = std::fs::read(&args.key_file).map(Zeroizing::new);
     let key = key.with_context(|| format!("cannot read {}", args.key_file.display()))?;
     let mut body = json!({
@@ -154,8 +166,30 @@ async fn set(writer: &Writer, args: &SetArgs) -> Result<()> {
             given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
         body.extend(given);
     }
-    let _answer: Value = writer.post(&of(&args.operator)?, &body).await?;
+    let set: Served = writer.post(&of(&args.operator)?, &body).await?;
+    taken_up(layout, &args.operator, set.revision).await?;
     term::say(format_args!("the wallet of {} is {}", args.operator, args.url))
+}
+
+/// Waits until every writer process serves this revision of the wallet: a bet that another took before has no stake there.
+pub(crate) async fn taken_up(layout: &Layout, operator: &str, revision: Option<i64>) -> Result<()> {
+    let path = of(operator)?;
+    let what = format!("the wallet of {operator} is set, but not every writer process serves it");
+    wait::until(what, TAKEN_UP_WITHIN, || async {
+        let all = match Writer::all_current(layout).await {
+            Ok(all) => all,
+            Err(error) => return Look::NotYet(format!("{error:#}")),
+        };
+        for (node, writer) in all {
+            match writer.get::<Served>(&path).await {
+                Ok(served) if served.revision >= revision => {}
+                Ok(_) => return Look::NotYet(format!("{node} serves what was before")),
+                Err(error) => return Look::NotYet(format!("{node}: {error:#}")),
+            }
+        }
+        Look::Done(())
+    })
+    .await
 }
 
 async fn act(writer: &Writer, args: &ActArgs, verb: &str) -> Result<()> {

@@ -34,6 +34,7 @@ async fn handle(engine: Found, operation: Operation, incoming: &Incoming) -> Han
             floor::handle(&engine, operation, incoming).await
         }
         Operation::SetWallet
+        | Operation::ServedWallet
         | Operation::ListJobs
         | Operation::ShowJob
         | Operation::RetryJob

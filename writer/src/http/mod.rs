@@ -105,6 +105,8 @@ pub enum Operation {
     ReadLogGate,
     /// The command line sets an operator's wallet.
     SetWallet,
+    /// The command line asks which wallet this process serves.
+    ServedWallet,
     /// The command line lists wallet transactions that are not done.
     ListJobs,
     /// The command line looks at one.
@@ -222,6 +224,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/internal/v1/operations/proof", VIEWER, Operation::ProveOperations),
     route("GET", "/internal/v1/log-gate", VIEWER, Operation::ReadLogGate),
     route("POST", "/internal/v1/operators/{id}/wallet", OPERATOR, Operation::SetWallet),
+    route("GET", "/internal/v1/operators/{id}/wallet", VIEWER, Operation::ServedWallet),
     route("POST", "/internal/v1/operators/{id}/wallet/jobs", VIEWER, Operation::ListJobs),
     route("POST", "/internal/v1/operators/{id}/wallet/day", VIEWER, Operation::WalletDay),
     route("POST", "/internal/v1/operators/{id}/captcha", OPERATOR, Operation::SetCaptcha),

@@ -19,7 +19,7 @@ use domicile_core::wallet::job::JobState;
 use domicile_core::wallet::reconcile::is_date;
 use domicile_postgres::Tx;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -80,6 +80,10 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
             let body: WalletBody = parse(&incoming.body)?;
             let by = by_or(incoming, body.reason.as_deref())?;
             set(engine, &operator.id, &body, &by).await
+        }
+        Operation::ServedWallet => {
+            let told = served(engine, &operator()?)?;
+            engine.acknowledge(Reply::json(200, &told)).await
         }
         Operation::ListJobs => list(engine, &operator()?, &parse(&incoming.body)?).await,
         Operation::WalletDay => day(engine, &operator()?, &parse(&incoming.body)?).await,
@@ -196,8 +200,15 @@ async fn set(engine: &Engine, operator: &OperatorId, body: &WalletBody, by: &Mad
         .refresh(&*session)
         .await
         .map_err(|error| Failure::because(Code::Internal, &error))?;
-    let answer = json!({ "operator": operator, "base_url": settings.base_url });
-    Ok(Acknowledged::new(&durable, Reply::json(200, &answer)))
+    Ok(Acknowledged::new(&durable, Reply::json(200, &served(engine, operator)?)))
+}
+
+/// The wallet as this process serves it; others may not have read it yet.
+fn served(engine: &Engine, operator: &OperatorId) -> Result<Value, Failure> {
+    let line = engine.money.book.line(operator)?;
+    let base_url = line.as_ref().map(|line| &line.settings.base_url);
+    let revision = line.as_ref().map(|line| line.revision);
+    Ok(json!({ "operator": operator, "base_url": base_url, "revision": revision }))
 }
 
 async fn list(engine: &Engine, operator: &OperatorId, body: &ListBody) -> Handled {

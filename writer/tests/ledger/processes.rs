@@ -2,10 +2,13 @@
 
 use crate::bench::{Bench, Operator, Player, j};
 use crate::etcd::eventually;
+use domicile_core::base64;
 use domicile_service::peer::Role;
 use domicile_writer::limits;
 use domicile_writer::log::LogState;
+use domicile_writer::wallet::worker;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -287,5 +290,26 @@ async fn a_process_that_loses_its_session_writes_no_log_until_it_has_the_turn_ag
     for (bench, name) in [(&one, "p1"), (&other, "p2")] {
         let player = operator.session(bench, name, "MT", "hilo-dice").await;
         player.get(bench).await.expect(200);
+    }
+}
+
+/// Whoever sets a wallet can see which process serves it already.
+#[tokio::test]
+async fn each_process_tells_which_wallet_it_serves() {
+    let (one, other, _operator) = two().await;
+    let path = "/internal/v1/operators/acme/wallet";
+    let body = json!({ "base_url": "https://wallet.example", "signing": "hmac-sha256",
+        "key_id": "k", "key_b64": base64::encode(&[7; 16]), "duplicate": "done" });
+    let set = one.send(Role::Ctl, "POST", path, &[], body.to_string().as_bytes()).await.expect(200);
+    assert_eq!(set["revision"], 1);
+    let served = async |bench: &Bench| {
+        bench.send(Role::Viewer, "GET", path, &[], b"").await.expect(200)["revision"].clone()
+    };
+    assert_eq!((served(&one).await, served(&other).await), (json!(1), Value::Null));
+    tokio::spawn(worker::run(Arc::downgrade(&other.engine)));
+    let begun = Instant::now();
+    while served(&other).await != 1 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it does not read its wallets again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

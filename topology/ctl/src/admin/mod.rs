@@ -17,9 +17,12 @@ use cli::{
 use domicile_core::games;
 use domicile_core::ids::OperatorId;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// The person did not agree.
 const CALLED_OFF: u8 = 3;
+/// What a writer process has read it believes for a second at most; and what its clock and the way there may differ by.
+const LAPSE: Duration = Duration::from_millis(1_100);
 /// The most requests that one revocation of all tokens becomes.
 const REVOKE_REQUESTS: usize = 100;
 
@@ -328,8 +331,11 @@ async fn get(layout: &Layout, path: &str) -> Result<Value> {
     Writer::current(layout).await?.get(path).await
 }
 
+/// Makes a change, and comes back once no writer process believes what was before.
 async fn post(layout: &Layout, path: &str, body: &Value) -> Result<Value> {
-    Writer::current(layout).await?.post(path, body).await
+    let answer = Writer::current(layout).await?.post(path, body).await?;
+    tokio::time::sleep(LAPSE).await;
+    Ok(answer)
 }
 
 fn path(operator: &OperatorId) -> String {

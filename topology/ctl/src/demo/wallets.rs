@@ -17,7 +17,7 @@ use crate::reconcile::{self, ReconcileArgs};
 use crate::secrets;
 use crate::term;
 use crate::wait::{self, Look};
-use crate::wallet;
+use crate::wallet::{self, Served};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use domicile_core::base64;
@@ -28,7 +28,7 @@ use domicile_topology::Topology;
 use http::Request;
 use rustix::process::Signal;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -145,8 +145,8 @@ impl Simulator {
             "timeout_ms": CALL_TIMEOUT_MS, "retry_first_ms": 200, "retry_longest_ms": 2_000,
             "reason": "the demo's own",
         });
-        let _answer: Value = writer.post(&wallet::of(self.operator)?, &body).await?;
-        Ok(())
+        let set: Served = writer.post(&wallet::of(self.operator)?, &body).await?;
+        wallet::taken_up(layout, self.operator, set.revision).await
     }
 
     async fn held(&self, outside: &Outside) -> Result<Held> {
