@@ -127,6 +127,8 @@ impl Wallet {
             &secret,
             "--duplicate",
             "conflict",
+            "--reason",
+            "the experiment's wallet",
             "--timeout-ms",
             &CALL_TIMEOUT_MS.to_string(),
             "--retry-first-ms",
