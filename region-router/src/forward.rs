@@ -23,7 +23,7 @@ use domicile_core::{
 };
 use domicile_service::problem::{PROBLEM_JSON, Problem, RemoteProblem};
 use domicile_topology::record::{Record, Writes};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::{
@@ -37,7 +37,7 @@ use crate::{
     headers,
     hold::{Waiting, WaitingRoom},
     outgoing::Outgoing,
-    revocations::{Revoked, Told},
+    revocations::Revoked,
     route::{Forward, Now, Refusal, Role, Routes, Target, Upstream},
     upstream::{SendError, Upstreams},
 };
@@ -53,12 +53,6 @@ const LATE_ANSWER_MS: u64 = 250;
 
 /// The content type of an answer that goes on for as long as its caller listens.
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Longest wait for a writer's revocations, milliseconds.
-const FEED_TIMEOUT_MS: u64 = 2_000;
-/// How many writers are asked for them.
-const FEED_ATTEMPTS: usize = 2;
-/// Largest answer with revocations, bytes.
-const FEED_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The refusals after which a writer has certainly not executed the request.
 const NOT_EXECUTED: [Code; 3] = [Code::NotWriter, Code::WriterDraining, Code::EpochFenced];
@@ -80,7 +74,8 @@ struct Routing {
 /// Decides and sends.
 pub struct Forwarder {
     routing: ArcSwap<Routing>,
-    upstreams: Upstreams,
+    /// The connections to everybody.
+    pub(crate) upstreams: Upstreams,
     /// The sessions whose tokens are refused.
     pub revoked: Revoked,
     limits: Limits,
@@ -134,32 +129,6 @@ impl Forwarder {
     pub async fn probe(&self) {
         let routes = self.routing.load().routes.clone();
         self.upstreams.probe(routes.upstreams()).await;
-    }
-
-    /// What the current writer tells of revocations after a cursor, or of all of them.
-    pub async fn revocations(&self, cursor: Option<&str>) -> Option<Told> {
-        let forward = self.decide(&Target::Operator, None).ok()?;
-        let timeout = Duration::from_millis(FEED_TIMEOUT_MS);
-        let mut path = "/feed/v1/revocations".to_owned();
-        if let Some(cursor) = cursor {
-            path = format!("{path}?after={cursor}");
-        }
-        for upstream in forward.candidates.iter().take(FEED_ATTEMPTS) {
-            let request = Request::get(path.as_str()).body(Outbound::Held(Full::default())).ok()?;
-            let Ok(answer) = self.upstreams.send(upstream, request, timeout).await else {
-                continue;
-            };
-            if answer.status() == StatusCode::NO_CONTENT {
-                return Some(Told::Nothing);
-            }
-            let is_good = answer.status() == StatusCode::OK;
-            let body = Limited::new(answer.into_body(), FEED_MAX_BYTES).collect();
-            let Ok(Ok(body)) = tokio::time::timeout(timeout, body).await else { continue };
-            if is_good {
-                return serde_json::from_slice(&body.to_bytes()).ok().map(Told::Page);
-            }
-        }
-        None
     }
 
     /// Waits until the next probe is due: the interval has passed, or there are new upstreams.

@@ -13,10 +13,14 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use domicile_core::ids::SessionId;
 use domicile_service::clock::Clock;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use crate::body::Outbound;
 use crate::forward::Forwarder;
+use crate::route::Target;
 
 /// The pause between two questions, milliseconds.
 const POLL_MS: u64 = 1_000;
@@ -24,10 +28,18 @@ const POLL_MS: u64 = 1_000;
 const KEEP_S: u64 = 3_720;
 /// Most sessions that are kept.
 const MAX_SESSIONS: usize = 200_000;
+/// Where a writer tells of them.
+const PATH: &str = "/feed/v1/revocations";
+/// Longest wait for a writer's revocations, milliseconds.
+const TIMEOUT_MS: u64 = 2_000;
+/// How many writers are asked for them.
+const ATTEMPTS: usize = 2;
+/// Largest answer with revocations, bytes.
+const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the writer answers.
 #[derive(Debug)]
-pub enum Told {
+enum Told {
     /// Nothing that was not told before.
     Nothing,
     /// Some, perhaps not for the first time.
@@ -36,7 +48,7 @@ pub enum Told {
 
 /// Revocations, and where to go on.
 #[derive(Debug, Deserialize)]
-pub struct Page {
+struct Page {
     revoked: Vec<Revocation>,
     more: bool,
     cursor: String,
@@ -88,7 +100,7 @@ impl Revoked {
 pub async fn follow(forwarder: Arc<Forwarder>, clock: Arc<dyn Clock>) {
     let mut cursor = None;
     loop {
-        let told = forwarder.revocations(cursor.as_deref()).await;
+        let told = ask(&forwarder, cursor.as_deref()).await;
         let (news, more) = match told {
             Some(Told::Page(page)) => {
                 cursor = Some(page.cursor);
@@ -105,6 +117,29 @@ pub async fn follow(forwarder: Arc<Forwarder>, clock: Arc<dyn Clock>) {
             sleep(Duration::from_millis(POLL_MS)).await;
         }
     }
+}
+
+/// What the current writer tells after a cursor, or of all of them.
+async fn ask(forwarder: &Forwarder, cursor: Option<&str>) -> Option<Told> {
+    let forward = forwarder.decide(&Target::Operator, None).ok()?;
+    let timeout = Duration::from_millis(TIMEOUT_MS);
+    let path = cursor.map_or_else(|| PATH.to_owned(), |cursor| format!("{PATH}?after={cursor}"));
+    for upstream in forward.candidates.iter().take(ATTEMPTS) {
+        let request = Request::get(path.as_str()).body(Outbound::Held(Full::default())).ok()?;
+        let Ok(answer) = forwarder.upstreams.send(upstream, request, timeout).await else {
+            continue;
+        };
+        if answer.status() == StatusCode::NO_CONTENT {
+            return Some(Told::Nothing);
+        }
+        let is_good = answer.status() == StatusCode::OK;
+        let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect();
+        let Ok(Ok(body)) = tokio::time::timeout(timeout, body).await else { continue };
+        if is_good {
+            return serde_json::from_slice(&body.to_bytes()).ok().map(Told::Page);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

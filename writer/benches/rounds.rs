@@ -16,10 +16,14 @@
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/ledger/bench.rs"]
 mod bench;
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
+#[path = "../tests/ledger/callers.rs"]
+mod callers;
 #[path = "../../core/postgres/tests/cluster/mod.rs"]
 mod cluster;
 
-use bench::{Bench, Player};
+use bench::Bench;
+use callers::Player;
 use cluster::Server;
 use std::process::Command;
 use std::sync::Arc;

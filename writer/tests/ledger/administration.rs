@@ -1,6 +1,7 @@
 //! What persons administer, in which role, and what the operations log says of it.
 
-use crate::bench::{Answer, Bench, Operator, Player};
+use crate::bench::{Answer, Bench};
+use crate::callers::{Operator, Player};
 use domicile_core::checkpoint::Checkpoint;
 use domicile_core::log::frontier::Frontier;
 use domicile_core::log::leaf_hash;

@@ -1,6 +1,7 @@
 //! Shared rounds: bets, closing, settling, voiding, across jurisdictions.
 
-use crate::bench::{Bench, Player};
+use crate::bench::Bench;
+use crate::callers::Player;
 use crate::plays::leaf;
 use domicile_core::hex;
 use domicile_core::leaf::{Leaf, VoidReason, bets_root};

@@ -1,6 +1,7 @@
 //! Whether the ledger's money is conserved, judged over a real ledger into which mistakes are planted.
 
 use crate::bench::Bench;
+use crate::callers::Player;
 use crate::wallets::Scene;
 use domicile_service::peer::Role;
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ async fn ledger() -> Scene {
     let plain = scene.bench.operator("plain").await;
     let player = plain.session(&scene.bench, "p2", "DE", "hilo-dice").await;
     let view = player.get(&scene.bench).await.expect(200);
-    let order = crate::bench::Player::order(&view, 2_000_000);
+    let order = Player::order(&view, 2_000_000);
     player.post(&scene.bench, "/v1/plays", "p", &order).await.expect(201);
     scene.drained().await;
     scene

@@ -1,6 +1,7 @@
 //! Epochs, the second region, standing by, draining.
 
-use crate::bench::{Bench, Player, open_epoch, record, region};
+use crate::bench::{Bench, open_epoch, record, region};
+use crate::callers::Player;
 use crate::cluster::Server;
 use domicile_control::Known;
 use domicile_core::claims::PlayerSession;

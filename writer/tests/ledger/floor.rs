@@ -1,6 +1,7 @@
 //! Timed rounds: run by one process at a time, taken over by another, each round ended once.
 
-use crate::bench::{Bench, Operator, Player};
+use crate::bench::Bench;
+use crate::callers::{Operator, Player};
 use domicile_core::ids::{GameCode, OperatorId, RoundId};
 use domicile_core::leaf::VoidReason;
 use domicile_service::peer::Role;

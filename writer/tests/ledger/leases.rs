@@ -1,6 +1,7 @@
 //! One copy: the lease, and the checkpoint that waits for a reader elsewhere.
 
-use crate::bench::{Bench, CONFIRMER, Player, record, region};
+use crate::bench::{Bench, CONFIRMER, record, region};
+use crate::callers::Player;
 use crate::etcd::{Cluster, eventually, soon, until};
 use domicile_control::{ControlClient, Leases, Record, Watch};
 use domicile_core::epoch::Epoch;

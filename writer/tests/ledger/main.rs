@@ -18,6 +18,7 @@ mod etcd;
 mod administration;
 mod bench;
 mod bets;
+mod callers;
 mod conservation;
 mod fences;
 mod floor;

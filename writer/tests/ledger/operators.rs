@@ -1,6 +1,7 @@
 //! Operators: signatures, windows, replays, request ids, registration, origins.
 
-use crate::bench::{Bench, Operator};
+use crate::bench::Bench;
+use crate::callers::Operator;
 use domicile_service::peer::Role;
 use serde_json::{Value, json};
 use std::time::Duration;

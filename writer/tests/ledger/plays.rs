@@ -1,6 +1,7 @@
 //! Instant play: order, idempotency, concurrency, rollover, proofs.
 
-use crate::bench::{Bench, Player};
+use crate::bench::Bench;
+use crate::callers::Player;
 use domicile_core::hex;
 use domicile_core::leaf::Leaf;
 use domicile_core::receipt::Receipt;

@@ -1,6 +1,7 @@
 //! Two writer processes of one region over one ledger: every race is decided there.
 
-use crate::bench::{Bench, Operator, Player, j};
+use crate::bench::{Bench, j};
+use crate::callers::{Operator, Player};
 use crate::etcd::eventually;
 use domicile_core::base64;
 use domicile_service::peer::Role;

@@ -1,6 +1,7 @@
 //! What protects sessions: limits of play that two requests at once cannot pass, and a captcha before a session is opened.
 
-use crate::bench::{Answer, Bench, Operator, Player, j};
+use crate::bench::{Answer, Bench, j};
+use crate::callers::{Operator, Player};
 use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse as _;

@@ -1,6 +1,7 @@
 //! Players watch timed rounds: in order, once, wherever they go on, and only those of their jurisdiction.
 
-use crate::bench::{Bench, Operator, Player};
+use crate::bench::Bench;
+use crate::callers::{Operator, Player};
 use crate::floor::{WINDOW_MS, bet, schedule};
 use axum::body::Body;
 use domicile_core::hex;

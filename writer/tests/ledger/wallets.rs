@@ -1,6 +1,7 @@
 //! Stakes and wins at an operator's wallet: every way a call can go, and what the ledger makes of it.
 
-use crate::bench::{Bench, Operator, Player};
+use crate::bench::Bench;
+use crate::callers::{Operator, Player};
 use crate::wallet::fault::Fault;
 use crate::wallet::{KEY_ID, Wallet};
 use domicile_core::base64;
