@@ -165,7 +165,7 @@ impl Wallet {
         };
         let dead = self.open(system, "dead").await?;
         let held: Held = self.get("held").await?;
-        let entries: Vec<Booked> = self.get("entries").await?;
+        let entries = self.entries().await?;
         let of = |amount: fn(&Account) -> i128| {
             held.accounts.iter().map(|(name, account)| (name.clone(), amount(account))).collect()
         };
@@ -176,6 +176,19 @@ impl Wallet {
             violations: held.violations.clone(),
             pending: pending + dead,
         })
+    }
+
+    /// Every transaction that was booked, page by page: an answer has a limit.
+    async fn entries(&self) -> Result<Vec<Booked>> {
+        let mut entries: Vec<Booked> = Vec::new();
+        loop {
+            let after = entries.last().map(|entry| entry.id.clone()).unwrap_or_default();
+            let page: Vec<Booked> = self.get(&format!("entries?after={after}")).await?;
+            if page.is_empty() {
+                return Ok(entries);
+            }
+            entries.extend(page);
+        }
     }
 
     async fn open(&self, system: &System, status: &str) -> Result<u64> {

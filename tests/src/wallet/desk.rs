@@ -4,13 +4,16 @@
 use super::Inner;
 use super::fault::Storm;
 use super::store::Account;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Most transactions of an answer: callers bound what they read.
+const ENTRIES_PAGE: usize = 2_000;
 
 /// What the wallet has.
 #[derive(Debug, Serialize)]
@@ -57,9 +60,19 @@ async fn held(State(inner): State<Arc<Inner>>) -> Json<Held> {
     })
 }
 
-/// Every transaction that was booked, with how often.
-async fn entries(State(inner): State<Arc<Inner>>) -> Json<Vec<serde_json::Value>> {
-    Json(inner.store.lock().expect("the store").booked())
+/// Where a page of transactions begins.
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: String,
+}
+
+/// A page of the transactions that were booked, with how often, in order of id.
+async fn entries(
+    State(inner): State<Arc<Inner>>,
+    Query(After { after }): Query<After>,
+) -> Json<Vec<serde_json::Value>> {
+    Json(inner.store.lock().expect("the store").booked(&after, ENTRIES_PAGE))
 }
 
 async fn weather(State(inner): State<Arc<Inner>>, Json(weather): Json<Weather>) {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Bound;
 use std::path::Path;
 
 /// The currency of the players of tests.
@@ -273,9 +274,11 @@ impl Store {
         accounts
     }
 
-    /// Every transaction in order of its id, with how often its money moved: never, for a rollback that came before its bet.
-    pub fn booked(&self) -> Vec<Value> {
-        let entries = self.entries.values().map(|entry| {
+    /// Transactions in order of their id, those after this one, with how often their money moved: never, for a rollback
+    /// that came before its bet.
+    pub fn booked(&self, after: &str, most: usize) -> Vec<Value> {
+        let later = self.entries.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        let entries = later.take(most).map(|(_, entry)| {
             let times = self.times.get(&entry.id).copied().unwrap_or_default();
             let mut value = serde_json::to_value(entry).expect("an entry");
             value["times"] = times.into();
