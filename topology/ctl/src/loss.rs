@@ -41,6 +41,8 @@ pub(crate) struct Statement {
     doubtful_epochs: BTreeSet<Epoch>,
     /// Rounds of kept tails, each once: lost.
     lost: Vec<Lost>,
+    /// Rounds of tails that a move without force left behind: whatever had been acknowledged went along, so these never were.
+    unacknowledged: Vec<OrphanRound>,
     /// Rounds that only the tails' files name: they are in the totals.
     unnamed_rounds: u64,
     /// All of them, added up.
@@ -134,7 +136,9 @@ fn state(
     claims: Option<Vec<Told>>,
     plans: &[StoredPlan],
 ) -> Statement {
-    let (mut lost, mut files, mut silent) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+    let doubtful_epochs = history::doubtful(record, plans);
+    let (mut lost, mut unacknowledged) = (BTreeMap::new(), BTreeMap::new());
+    let (mut files, mut silent) = (Vec::new(), BTreeMap::new());
     let (mut unnamed_rounds, mut summed) = (0u64, Vec::new());
     for (node, answer) in tails {
         let tails = match answer {
@@ -149,16 +153,19 @@ fn state(
             let (epoch, file, rows, uncompared) =
                 (tail.epoch, tail.file, tail.rows, tail.uncompared);
             files.push(Kept { node: node.clone(), epoch, fork_lsn, file, rows, uncompared });
-            unnamed_rounds = unnamed_rounds.saturating_add(tail.unnamed_rounds);
-            summed.extend(tail.totals);
             // A round of several tails counts once, as the newest tail has it.
-            lost.extend(
-                tail.rounds
-                    .into_iter()
-                    .map(|round| ((round.jurisdiction.clone(), round.id), round)),
-            );
+            let rounds = tail.rounds.into_iter();
+            let rounds = rounds.map(|round| ((round.jurisdiction.clone(), round.id), round));
+            if history::may_have_lost(epoch, record.epoch, &doubtful_epochs) {
+                unnamed_rounds = unnamed_rounds.saturating_add(tail.unnamed_rounds);
+                summed.extend(tail.totals);
+                lost.extend(rounds);
+            } else {
+                unacknowledged.extend(rounds);
+            }
         }
     }
+    unacknowledged.retain(|id, _round| !lost.contains_key(id));
     for (node, status) in statuses {
         if let Some(why) = not_back(topology, record, node, status) {
             silent.entry(node.clone()).or_insert_with(|| why.to_owned());
@@ -176,10 +183,11 @@ fn state(
         cluster: topology.cluster.clone(),
         epoch: record.epoch,
         beginning: record.beginning,
-        doubtful_epochs: history::doubtful(record, plans),
+        doubtful_epochs,
         totals,
         unnamed_rounds,
         lost: lost.into_iter().map(honoured).collect(),
+        unacknowledged: unacknowledged.into_values().collect(),
         claims,
         beyond_writer: beyond_writer(topology, record, statuses),
         silent,
@@ -297,6 +305,12 @@ impl Statement {
             parts.push(format!(
                 "… and {} rounds more, which only the files below name",
                 self.unnamed_rounds
+            ));
+        }
+        if !self.unacknowledged.is_empty() {
+            parts.push(format!(
+                "· {} rounds of kept tails had been acknowledged to nobody: their callers were told `outcome-unknown` or nothing",
+                self.unacknowledged.len()
             ));
         }
         if self.claims.is_none() {
@@ -459,6 +473,16 @@ mod tests {
             .collect();
         assert_eq!(totals, [("DE", 1, 11), ("MT", 2, 12)]);
         assert!(!statement.is_nothing() && statement.page().contains("3 rounds lost"));
+    }
+
+    #[test]
+    fn what_a_move_without_force_left_behind_had_been_acknowledged_to_nobody() {
+        let kept = tail(&[("MT", 5), ("DE", 11)]);
+        let statement = stated(Beginning::Failover, [Ok(kept), Ok(OrphansAnswer::default())]);
+        assert_eq!(statement.unacknowledged.len(), 2);
+        assert!(statement.is_nothing() && statement.totals.is_empty());
+        let page = statement.page();
+        assert!(page.contains("zero rounds lost") && page.contains("2 rounds of kept"), "{page}");
     }
 
     #[test]

@@ -25,6 +25,13 @@ pub(super) fn doubtful(record: &Record, plans: &[StoredPlan]) -> BTreeSet<Epoch>
     (2..=record.epoch.0).map(Epoch).filter(is_doubtful).collect()
 }
 
+/// Whether what was written in this epoch and is missing since may have been acknowledged: the epoch was left by force, or
+/// nobody knows how. A move without force takes along whatever anybody was told.
+pub(super) fn may_have_lost(epoch: Epoch, now: Epoch, doubtful: &BTreeSet<Epoch>) -> bool {
+    let next = Epoch(epoch.0.saturating_add(1));
+    next > now || doubtful.contains(&next)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +65,12 @@ mod tests {
         assert_eq!(doubted(&[]), [2], "no plan of it is kept");
         assert_eq!(doubted(&[plan(record(1, First), record(2, Failover))]), [0_u64; 0]);
         assert!(doubtful(&record(1, First), &[]).is_empty());
+    }
+
+    #[test]
+    fn only_who_left_by_force_may_have_lost_what_was_acknowledged() {
+        let doubtful = BTreeSet::from([Epoch(3)]);
+        let lost = |epoch| may_have_lost(Epoch(epoch), Epoch(5), &doubtful);
+        assert_eq!([1, 2, 3, 4, 5].map(lost), [false, true, false, false, true]);
     }
 }
