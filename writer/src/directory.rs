@@ -1,6 +1,6 @@
 //! Operators, their credentials and the terms of their games, remembered for a moment.
 //!
-//! Invariants: what is believed is as [`Recent`] has it, so a revocation, and a change of terms, takes hold within
+//! Invariants: what is believed is as `recent.rs` has it, so a revocation, and a change of terms, takes hold within
 //! [`crate::limits::DIRECTORY_MAX_AGE`] in every writer process. Secrets are zeroed when forgotten.
 
 use crate::answer::Failure;
