@@ -123,6 +123,7 @@ codes! {
     StakeRefused, "stake-refused", Conflict, 409, "The operator's wallet refused the stake; nothing was bet.", "The detail names the wallet's reason; a new bet needs a new key.";
     StakeReturned, "stake-returned", Conflict, 409, "The operator's wallet did not confirm the stake, so it goes back; nothing was bet.", "Place a new bet with a new key.";
     WalletUnavailable, "wallet-unavailable", Unavailable, 503, "The operator's wallet does not answer at present; nothing was executed.", "Repeat the request with the same key after Retry-After.";
+    BalanceRefused, "balance-refused", Conflict, 409, "The operator's wallet does not tell the balance.", "The detail names the wallet's reason; ask the operator.";
     WalletJobState, "wallet-job-state", Conflict, 409, "The wallet transaction's state does not permit this.", "Show the transaction and act on its present state.";
     StakeLimit, "stake-limit", Denied, 403, "The stake is above the session's limit; nothing was bet.", "Bet at most the limit that the session shows.";
     LossLimit, "loss-limit", Denied, 403, "The bet could lose more than the session's limit; nothing was bet.", "Bet less, or end the session.";

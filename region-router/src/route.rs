@@ -99,8 +99,8 @@ pub fn classify(method: &Method, path: &str) -> Result<Target, Code> {
     match (first, rest) {
         ("operator" | "v1", Some(_)) if *method == Method::OPTIONS => Ok(Target::Preflight),
         ("operator", Some(_)) if reads || writes => Ok(Target::Operator),
-        // Reading the session may start its next seed chain.
-        ("v1", Some("session")) if reads => Ok(Target::PlayerWrite),
+        // Reading the session may start its next seed chain; wallets are asked by the writer.
+        ("v1", Some("session" | "session/balance")) if reads => Ok(Target::PlayerWrite),
         ("v1", Some("rounds/stream")) if *method == Method::GET => Ok(Target::PlayerStream),
         ("v1", Some(_)) if writes => Ok(Target::PlayerWrite),
         ("v1", Some(_)) if reads => Ok(Target::PlayerRead),

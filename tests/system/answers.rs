@@ -1,9 +1,11 @@
 //! What an answer of an operator's wallet means, line by line of the reference's own table, on a whole cluster: each answer
-//! is given to a bet, a win and a rollback, at a wallet to which a duplicate is a conflict and at one to which it is done.
-//! Looked at are the transaction in the ledger, the metric that names the code, and the player's balance at the wallet.
+//! is given to a bet, a win, a rollback and a question for the balance, at a wallet to which a duplicate is a conflict and at
+//! one to which it is done. Looked at are the transaction in the ledger, the metric that names the code, and the player's
+//! balance at the wallet.
 
 use domicile_core::wallet::Call;
-use domicile_core::wallet::answer::{Duplicate, Meaning};
+use domicile_core::wallet::answer::{Answer, Duplicate, Meaning, Status};
+use domicile_core::wallet::exchange::BalanceQuery;
 use domicile_core::wallet::job::JobState;
 use domicile_tests::answer_table::{Line, lines};
 use domicile_tests::cluster::Cluster;
@@ -119,13 +121,43 @@ impl<'a> Scene<'a> {
             }
             self.revive(call, dead).await;
         }
+        self.settled_balance().await;
+        for line in &lines {
+            self.answer_balance(line).await;
+        }
         assert_eq!(self.wallet.store().violations(), Vec::<String>::new());
+    }
+
+    /// A balance is told, refused with the wallet's reason, or not to be had at present.
+    async fn answer_balance(&self, line: &Line) {
+        let what = format!("{}: a balance answered {}", self.operator, line.name);
+        let counted = self.counted(BalanceQuery::NAME, line).await;
+        let is_told = line.answer == Answer::Listed(Status::Ok);
+        if !is_told {
+            self.wallet.script(BalanceQuery::NAME, &[line.fault(false, TOO_LONG)]);
+        }
+        let answer = self.player.get("/v1/session/balance").await.expect("an answer");
+        match line.answer {
+            Answer::Listed(Status::Ok) => {
+                let balance = answer.json()["balance_micro"].as_i64().map(i128::from);
+                assert_eq!(balance, Some(self.balance()), "{what}");
+            }
+            Answer::Listed(status) => {
+                let detail = answer.json()["detail"].clone();
+                assert_eq!((&*answer.code(), detail), ("balance-refused", status.as_str().into()));
+            }
+            Answer::None => assert_eq!(answer.code(), "wallet-unavailable", "{what}"),
+        }
+        let more = if is_told { 0 } else { ONE };
+        let now = self.counted(BalanceQuery::NAME, line).await;
+        assert_eq!(now, counted + more, "{what} is counted");
     }
 
     /// A bet ends at its first answer, whatever that is.
     async fn answer_bet(&self, line: &Line) {
         let meaning = line.meaning(Call::Bet);
-        let (before, counted) = (self.settled_balance().await, self.counted(Call::Bet, line).await);
+        let (before, counted) =
+            (self.settled_balance().await, self.counted(Call::Bet.as_str(), line).await);
         self.wallet.script("bet", &[line.fault(meaning != Meaning::Refused, TOO_LONG)]);
         let play = self.play().await;
         let what = format!("{}: a bet answered {}", self.operator, line.name);
@@ -153,13 +185,18 @@ impl<'a> Scene<'a> {
         );
         assert_eq!(self.settled_balance().await, before + stays, "{what}");
         let more = if line.answer.as_str() == "RS_OK" { 0 } else { ONE };
-        assert_eq!(self.counted(Call::Bet, line).await, counted + more, "{what} is counted");
+        assert_eq!(
+            self.counted(Call::Bet.as_str(), line).await,
+            counted + more,
+            "{what} is counted"
+        );
     }
 
     /// A win or rollback is done, goes on, or goes before a person; the last is left there, and handed back.
     async fn answer_job(&self, call: Call, line: &Line) -> Option<Dead> {
         let meaning = line.meaning(call);
-        let (before, counted) = (self.settled_balance().await, self.counted(call, line).await);
+        let (before, counted) =
+            (self.settled_balance().await, self.counted(call.as_str(), line).await);
         let what = format!("{}: a {} answered {}", self.operator, call.as_str(), line.name);
         // Where an answer tells nothing the wallet has carried it out: a repetition must not do so again.
         let is_carried_out = meaning == Meaning::Done || !line.answer.is_sound();
@@ -189,7 +226,7 @@ impl<'a> Scene<'a> {
             }
             Meaning::Unknown => unreachable!("{what}: what is owed is never unknown"),
         }
-        let grown = self.counted(call, line).await - counted;
+        let grown = self.counted(call.as_str(), line).await - counted;
         match (line.answer.as_str(), meaning) {
             ("RS_OK", _) => assert_eq!(grown, 0, "{what}"),
             (_, Meaning::Retry) => {
@@ -306,8 +343,8 @@ impl<'a> Scene<'a> {
     }
 
     /// How often this call was answered so.
-    async fn counted(&self, call: Call, line: &Line) -> u64 {
-        let endpoint = format!("endpoint=\"{}\"", call.as_str());
+    async fn counted(&self, call: &str, line: &Line) -> u64 {
+        let endpoint = format!("endpoint=\"{call}\"");
         let status = format!("rs_status=\"{}\"", line.answer.as_str());
         let labels = [&*endpoint, &*self.label(), &*status];
         thousandths(self.cluster, "wallet_call_errors_total", &labels).await

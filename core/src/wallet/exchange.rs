@@ -1,7 +1,8 @@
 //! The text that goes to a wallet and how one that comes back is read.
 //!
 //! Invariants: the body of a transaction is the same bytes each time it is sent, so that a wallet which remembers requests
-//! recognises it; whatever is not a listed status is [`Answer::None`].
+//! recognises it; whatever is not a listed status is [`Answer::None`]. A balance is asked for and told, and nothing
+//! is decided by it.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -81,6 +82,38 @@ impl Transaction {
     }
 }
 
+/// What a player has, asked of the wallet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BalanceQuery {
+    /// The question's id; a repetition has another.
+    #[serde(rename = "request_uuid")]
+    pub id: Uuid,
+    /// The player.
+    #[serde(rename = "user")]
+    pub player: PlayerRef,
+    /// The session.
+    pub session: SessionId,
+    /// Where that is.
+    pub jurisdiction: Jurisdiction,
+    /// The game.
+    #[serde(rename = "game_code")]
+    pub game: GameCode,
+    /// The currency.
+    pub currency: Currency,
+}
+
+impl BalanceQuery {
+    /// The name in metrics and traces.
+    pub const NAME: &str = "balance";
+    /// Where it is sent, below the wallet's address.
+    pub const PATH: &str = "/user/balance";
+
+    /// The request's body.
+    pub fn body(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+}
+
 /// The HMAC of a call, in the form of [`crate::operator_auth`]: method, target, time and body hash.
 pub fn hmac(secret: &[u8], target: &str, timestamp_unix_s: u64, body: &[u8]) -> String {
     SignedRequest { method: "POST", path: target, timestamp_unix_s, body }.sign(secret)
@@ -88,12 +121,29 @@ pub fn hmac(secret: &[u8], target: &str, timestamp_unix_s: u64, body: &[u8]) -> 
 
 /// Reads a wallet's answer: the code in `status`, whatever else there is; a server's error says nothing.
 pub fn read(http_status: u16, body: &[u8]) -> Answer {
-    if http_status >= 500 || body.len() > WALLET_ANSWER_MAX_BYTES {
-        return Answer::None;
-    }
-    let read = serde_json::from_slice::<Map<String, Value>>(body).ok();
+    let read = object(http_status, body);
     let status = read.as_ref().and_then(|read| read.get("status")?.as_str());
     status.and_then(Status::parse).map_or(Answer::None, Answer::Listed)
+}
+
+/// Reads the answer to a [`BalanceQuery`]: micro-units in `balance_micro` where the status is `RS_OK`, which says nothing
+/// without them.
+pub fn read_balance(http_status: u16, body: &[u8]) -> (Answer, Option<u64>) {
+    match read(http_status, body) {
+        Answer::Listed(Status::Ok) => {
+            let balance = object(http_status, body);
+            match balance.and_then(|read| read.get("balance_micro")?.as_u64()) {
+                Some(balance) => (Answer::Listed(Status::Ok), Some(balance)),
+                None => (Answer::None, None),
+            }
+        }
+        answer => (answer, None),
+    }
+}
+
+fn object(http_status: u16, body: &[u8]) -> Option<Map<String, Value>> {
+    let is_read = http_status < 500 && body.len() <= WALLET_ANSWER_MAX_BYTES;
+    if is_read { serde_json::from_slice(body).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -130,6 +180,22 @@ mod tests {
         );
         win.reference = None;
         assert!(!text(&win).contains("reference"));
+    }
+
+    #[test]
+    fn a_balance_is_told_by_a_yes_with_a_whole_number() {
+        let ok = Answer::Listed(Status::Ok);
+        assert_eq!(read_balance(200, br#"{"status":"RS_OK","balance_micro":12}"#), (ok, Some(12)));
+        for unread in [
+            r#"{"status":"RS_OK"}"#,
+            r#"{"status":"RS_OK","balance_micro":-1}"#,
+            r#"{"status":"RS_OK","balance_micro":1.5}"#,
+            r#"{"balance_micro":12}"#,
+        ] {
+            assert_eq!(read_balance(200, unread.as_bytes()), (Answer::None, None), "{unread}");
+        }
+        let disabled = br#"{"status":"RS_ERROR_USER_DISABLED","balance_micro":12}"#;
+        assert_eq!(read_balance(200, disabled), (Answer::Listed(Status::UserDisabled), None));
     }
 
     #[test]

@@ -149,9 +149,10 @@ fn log(text: &str) -> Target {
 fn paths_have_one_reading() {
     let (get, post, options) = (Method::GET, Method::POST, Method::OPTIONS);
     let (write, read) = (Ok(Target::PlayerWrite), Ok(Target::PlayerRead));
-    let cases: [(&Method, &str, Result<Target, Code>); 36] = [
+    let cases: [(&Method, &str, Result<Target, Code>); 37] = [
         (&get, "/v1/session", write.clone()),
         (&Method::HEAD, "/v1/session", write.clone()),
+        (&get, "/v1/session/balance", write.clone()),
         (&post, "/v1/plays", write.clone()),
         (&Method::DELETE, "/v1/plays", write.clone()),
         (&post, "/v1/rounds/0190/bets", write),

@@ -149,10 +149,27 @@ impl Inner {
         scripted.or(always).or_else(storm).unwrap_or(Fault::NONE)
     }
 
-    fn process(&self, call: &str, body: &Value, times: Option<u32>) -> &'static str {
-        let Some(entry) = Entry::read(call, body) else { return "RS_ERROR_WRONG_SYNTAX" };
-        let Some(times) = times else { return "RS_ERROR_UNKNOWN" };
-        self.store.lock().expect("the store").process(entry, times)
+    fn process(&self, call: &str, body: &Value, times: Option<u32>) -> Value {
+        if call == "balance" {
+            return self.balance(body);
+        }
+        let status = match (Entry::read(call, body), times) {
+            (None, _) => "RS_ERROR_WRONG_SYNTAX",
+            (Some(_), None) => "RS_ERROR_UNKNOWN",
+            (Some(entry), Some(times)) => {
+                self.store.lock().expect("the store").process(entry, times)
+            }
+        };
+        json!({ "status": status })
+    }
+
+    fn balance(&self, body: &Value) -> Value {
+        let (Some(user), Some(currency)) = (body["user"].as_str(), body["currency"].as_str())
+        else {
+            return json!({ "status": "RS_ERROR_WRONG_SYNTAX" });
+        };
+        let balance = self.store.lock().expect("the store").would_have(user, currency);
+        json!({ "status": "RS_OK", "balance_micro": u64::try_from(balance).unwrap_or(0) })
     }
 }
 
@@ -181,7 +198,7 @@ async fn answer(
     }
     tokio::time::sleep(fault.after).await;
     match fault.reply {
-        Reply::Own => said(own),
+        Reply::Own => axum::Json(own).into_response(),
         Reply::Code(code) => said(code),
         Reply::NoStatus => axum::Json(json!({ "balance": 1 })).into_response(),
         Reply::Http500 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

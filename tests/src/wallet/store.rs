@@ -240,6 +240,12 @@ impl Store {
         self.balance_in(user, EUR)
     }
 
+    /// What a player has, or would be given on coming.
+    pub fn would_have(&self, user: &str, currency: &str) -> i128 {
+        let whose = (user.to_owned(), currency.to_owned());
+        self.balances.get(&whose).copied().unwrap_or(i128::from(self.grant_micro))
+    }
+
     fn balance_in(&self, user: &str, currency: &str) -> i128 {
         let whose = (user.to_owned(), currency.to_owned());
         self.balances.get(&whose).copied().unwrap_or_default()

@@ -25,9 +25,16 @@ pub(super) fn routes(service: &Arc<Service>) -> Router {
         let service = Arc::clone(service);
         options(move |request: Request| answer(Arc::clone(&service), request))
     };
-    ["/v1/session", "/v1/plays", "/v1/rounds/{id}/bets", "/v1/rounds/stream", "/v1/{*path}"]
-        .into_iter()
-        .fold(Router::new(), |router, path| router.route(path, preflight(service)))
+    [
+        "/v1/session",
+        "/v1/session/balance",
+        "/v1/plays",
+        "/v1/rounds/{id}/bets",
+        "/v1/rounds/stream",
+        "/v1/{*path}",
+    ]
+    .into_iter()
+    .fold(Router::new(), |router, path| router.route(path, preflight(service)))
 }
 
 async fn answer(service: Arc<Service>, request: Request) -> Response {

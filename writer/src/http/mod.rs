@@ -61,6 +61,8 @@ pub enum Operation {
     ReadRound,
     /// A player reads the session.
     ViewSession,
+    /// A player asks what the wallet has.
+    Balance,
     /// A player plays.
     Play,
     /// A player bets on a shared round.
@@ -188,6 +190,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/operator/v1/rounds/{id}/void", Caller::Operator, Operation::VoidRound),
     route("POST", "/operator/v1/losses", Caller::Operator, Operation::FileLoss),
     route("GET", "/v1/session", Caller::Player, Operation::ViewSession),
+    route("GET", "/v1/session/balance", Caller::Player, Operation::Balance),
     route("POST", "/v1/plays", Caller::Player, Operation::Play),
     route("POST", "/v1/rounds/{id}/bets", Caller::Player, Operation::Bet),
     route("GET", "/v1/rounds/stream", Caller::Player, Operation::WatchRounds),

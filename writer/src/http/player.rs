@@ -11,6 +11,7 @@ use crate::player::Player;
 use crate::service::Service;
 use crate::session;
 use crate::stream::{self, Watch};
+use crate::wallet::balance;
 use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
 use domicile_core::error::Code;
@@ -100,6 +101,7 @@ impl Caller {
         let (engine, player) = (&*self.engine, &self.player);
         match operation {
             Operation::ViewSession => session::view(engine, player).await,
+            Operation::Balance => balance::ask(engine, player).await,
             Operation::Play => {
                 let request = request_id(player, incoming)?;
                 play::play(engine, player, request, Order::parse(&incoming.body)?).await

@@ -8,10 +8,9 @@ use super::signing::WalletKey;
 use crate::ledger::wallets::WalletSettings;
 use crate::limits;
 use domicile_core::limits::WALLET_ANSWER_MAX_BYTES;
-use domicile_core::wallet::Call;
 use domicile_core::wallet::answer::{Answer, Meaning, meaning};
 use domicile_core::wallet::breaker::{Breaker, BreakerSettings, Pass};
-use domicile_core::wallet::exchange::{self, Transaction};
+use domicile_core::wallet::exchange::{self, BalanceQuery, Transaction};
 use domicile_core::wallet::job::RetryPolicy;
 use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::clock::Clock;
@@ -23,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 /// Which places a call takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,14 @@ pub enum Places {
 pub struct Admission {
     pass: Pass,
     _place: OwnedSemaphorePermit,
+}
+
+/// What goes over the line.
+struct Question {
+    name: &'static str,
+    path: &'static str,
+    id: Uuid,
+    body: Option<Vec<u8>>,
 }
 
 /// An operator's wallet.
@@ -146,18 +154,42 @@ impl Line {
 
     /// Makes the call. Dropping it leaves the outcome unknown.
     pub async fn ask(&self, admission: Admission, transaction: &Transaction) -> (Answer, Meaning) {
-        let begun = Instant::now();
+        let Transaction { id, call, .. } = transaction;
+        let body = transaction.body().ok();
+        let question = Question { name: call.as_str(), path: call.path(), id: *id, body };
+        let read = |status, body: &[u8]| (exchange::read(status, body), ());
+        let (answer, ()) = self.make(admission, question, read).await;
+        (answer, meaning(*call, answer, self.settings.duplicate))
+    }
+
+    /// Asks what a player has, micro-units; or what the wallet says instead.
+    pub async fn balance(&self, admission: Admission, query: &BalanceQuery) -> Result<u64, Answer> {
+        let body = query.body().ok();
+        let (name, path) = (BalanceQuery::NAME, BalanceQuery::PATH);
+        let question = Question { name, path, id: query.id, body };
+        let (answer, balance) = self.make(admission, question, exchange::read_balance).await;
+        balance.ok_or(answer)
+    }
+
+    async fn make<T: Default>(
+        &self,
+        admission: Admission,
+        question: Question,
+        read: impl FnOnce(u16, &[u8]) -> (Answer, T),
+    ) -> (Answer, T) {
+        let (begun, name) = (Instant::now(), question.name);
         let trace = trace::current().map_or_else(Trace::start, |trace| trace.child());
         let span = tracing::info_span!(
             "wallet_call",
             operator = %self.settings.operator,
-            call = transaction.call.as_str(),
-            transaction = %transaction.id,
+            call = name,
+            transaction = %question.id,
             trace_id = trace.trace_id_hex(),
             span_id = trace.span_id_hex(),
             answer = tracing::field::Empty,
         );
-        let answer = trace::scope(trace, self.exchange(transaction)).instrument(span.clone()).await;
+        let exchange = self.exchange(question, read);
+        let (answer, told) = trace::scope(trace, exchange).instrument(span.clone()).await;
         span.record("answer", answer.as_str());
         let changed =
             self.breaker().report(admission.pass, answer.is_sound(), self.clock.monotonic());
@@ -166,26 +198,30 @@ impl Line {
             tracing::warn!(operator = %self.settings.operator, ?state, "a wallet's circuit breaker moved");
             self.show();
         }
-        let meaning = meaning(transaction.call, answer, self.settings.duplicate);
-        self.count(transaction.call, answer, begun.elapsed());
-        (answer, meaning)
+        self.count(name, answer, begun.elapsed());
+        (answer, told)
     }
 
-    async fn exchange(&self, transaction: &Transaction) -> Answer {
-        let Some(request) = self.request(transaction) else { return Answer::None };
+    async fn exchange<T: Default>(
+        &self,
+        question: Question,
+        read: impl FnOnce(u16, &[u8]) -> (Answer, T),
+    ) -> (Answer, T) {
+        let nothing = || (Answer::None, T::default());
+        let Some(request) = self.request(question) else { return nothing() };
         match self.client.send(request).await {
-            Ok(response) => exchange::read(response.status().as_u16(), response.body()),
+            Ok(response) => read(response.status().as_u16(), response.body()),
             Err(error) => {
                 let reason = telemetry::chain(&error);
                 tracing::debug!(operator = %self.settings.operator, reason, "a wallet gave no answer");
-                Answer::None
+                nothing()
             }
         }
     }
 
-    fn request(&self, transaction: &Transaction) -> Option<Request<bytes::Bytes>> {
-        let body = transaction.body().ok()?;
-        let url = format!("{}{}", self.settings.base_url, transaction.call.path());
+    fn request(&self, question: Question) -> Option<Request<bytes::Bytes>> {
+        let body = question.body?;
+        let url = format!("{}{}", self.settings.base_url, question.path);
         let uri: http::Uri = url.parse().ok()?;
         let target = uri.path_and_query()?.as_str().to_owned();
         let now = self.clock.now_unix_s();
@@ -198,9 +234,9 @@ impl Line {
         request.body(body.into()).ok()
     }
 
-    fn count(&self, call: Call, answer: Answer, elapsed: Duration) {
+    fn count(&self, name: &'static str, answer: Answer, elapsed: Duration) {
         let operator = self.settings.operator.to_string();
-        let labels = [("endpoint", call.as_str().to_owned()), ("operator", operator)];
+        let labels = [("endpoint", name.to_owned()), ("operator", operator)];
         let ms = f64::from(u32::try_from(elapsed.as_millis()).unwrap_or(u32::MAX));
         metrics::histogram!("wallet_call_latency_ms", &labels).record(ms);
         if answer != Answer::Listed(domicile_core::wallet::answer::Status::Ok) {

@@ -7,6 +7,7 @@
 //! else (places and breaker per operator). Operators without a wallet are not touched by any of it.
 //! Deliberately absent: the meaning of answers (`domicile_core::wallet`) and rows (`crate::ledger::wallet_jobs`).
 
+pub mod balance;
 mod book;
 mod lanes;
 mod line;

@@ -108,8 +108,12 @@ pub(crate) struct Player {
 
 impl Player {
     pub(crate) async fn get(&self, bench: &Bench) -> Answer {
+        self.get_from(bench, "/v1/session").await
+    }
+
+    pub(crate) async fn get_from(&self, bench: &Bench, path: &str) -> Answer {
         let bearer = format!("Bearer {}", self.token);
-        bench.send(Role::Router, "GET", "/v1/session", &[("authorization", &bearer)], b"").await
+        bench.send(Role::Router, "GET", path, &[("authorization", &bearer)], b"").await
     }
 
     pub(crate) async fn post(&self, bench: &Bench, path: &str, key: &str, body: &Value) -> Answer {

@@ -108,6 +108,37 @@ async fn plays_move_exactly_what_the_ledger_says() {
 }
 
 #[tokio::test]
+async fn a_player_sees_what_the_wallet_has_or_why_not() {
+    let scene = Scene::new(json!({ "breaker_failures": 2 })).await;
+    let (player, order) = scene.player().await;
+    let balance = async || player.get_from(&scene.bench, "/v1/session/balance").await;
+    let told = balance().await.expect(200);
+    assert_eq!(told, json!({ "currency": "EUR", "balance_micro": u64::try_from(FUNDS).unwrap() }));
+    player.post(&scene.bench, "/v1/plays", "k", &order).await.expect(201);
+    scene.drained().await;
+    let now = u64::try_from(scene.wallet.store().balance("p1")).unwrap();
+    assert_ne!(i128::from(now), FUNDS);
+    assert_eq!(balance().await.expect(200)["balance_micro"], now, "asked anew each time");
+
+    scene.wallet.script("balance", &[Fault::says("RS_ERROR_USER_DISABLED")]);
+    let refused = balance().await;
+    assert_eq!((refused.status, refused.code()), (409, "balance-refused".into()));
+    assert_eq!(refused.json()["detail"], "RS_ERROR_USER_DISABLED");
+    // `RS_OK` without a balance tells as little as silence; both count for the breaker.
+    scene.wallet.script("balance", &[Fault::says("RS_OK"), Fault::failing()]);
+    for _ in 0..2 {
+        assert_eq!(balance().await.code(), "wallet-unavailable");
+    }
+    let asked = scene.wallet.calls().len();
+    assert_eq!(balance().await.code(), "wallet-unavailable");
+    assert_eq!(scene.wallet.calls().len(), asked, "the breaker is open");
+
+    let without = scene.bench.operator("plain").await;
+    let player = without.session(&scene.bench, "p1", "MT", "hilo-dice").await;
+    assert_eq!(player.get_from(&scene.bench, "/v1/session/balance").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_refused_stake_is_no_bet_and_stays_refused() {
     let scene = Scene::new(json!({})).await;
     let (player, order) = scene.player().await;
