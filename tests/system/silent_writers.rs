@@ -1,23 +1,18 @@
 //! A writer process that says nothing any more – dead for good, or frozen with its database sessions open – holds up
 //! neither a degradation nor a move, and what it thinks it knows when it wakes up acknowledges nothing that gets lost.
 
-use domicile_chaos::experiment::{Experiment, Stage, Step};
+use crate::faults::{self, OPERATIONS};
+use crate::writers::{all_ready, judged};
+use domicile_chaos::experiment::{Experiment, Step};
 use domicile_chaos::fault::Fault;
-use domicile_chaos::load::Traffic;
-use domicile_chaos::report::Word;
-use domicile_chaos::run;
 use domicile_chaos::system::{Programs, System};
-use domicile_oracles::{Limits, Oracle};
+use domicile_oracles::Limits;
 use domicile_tests::cluster::{self, Cluster};
-use domicile_tests::eventually::eventually;
 use domicile_tests::topology::{THREE_REGIONS, document_with};
-use std::time::Duration;
 
-/// Operations that must be acknowledged before and after each fault.
-const OPERATIONS: u64 = 40;
-/// How long they, and the way back to a whole system, may take, in milliseconds.
+/// How long acknowledged operations, and the way back to a whole system, may take, in milliseconds.
 const WITHIN_MS: u64 = 90_000;
-/// The longest time without an acknowledgement: without a standby nothing is one, until somebody degrades; milliseconds.
+/// The longest time without an acknowledgement, in milliseconds.
 const GAP_MAX_MS: u64 = 60_000;
 /// The process that says nothing.
 const SILENT: &str = "writer-mt-2/writer";
@@ -88,33 +83,9 @@ fn acknowledged() -> Step {
     Step::Acknowledged { more: OPERATIONS, within_ms: WITHIN_MS }
 }
 
+/// Without a standby nothing is acknowledged, until somebody degrades.
 fn experiment(name: &str, steps: Vec<Step>) -> Experiment {
-    Experiment {
-        name: name.to_owned(),
-        title: format!("{SILENT} says nothing any more"),
-        stage: Stage::Manual,
-        suites: Vec::new(),
-        traffic: Traffic::default(),
-        warm_up: OPERATIONS,
-        repeat: 1,
-        steps,
-        oracles: Oracle::ALL.to_vec(),
-        limits: Limits { gap_max_ms: Some(GAP_MAX_MS), ..Limits::default() },
-    }
-}
-
-async fn judged(cluster: &Cluster, system: &System, experiment: &Experiment) {
-    let name = &experiment.name;
-    let folder = cluster.state().join("chaos").join(name);
-    let report = run::run(system, experiment, 1, name, &folder).await.expect("a run");
-    let (word, reason) = report.result();
-    assert_eq!(word, Word::Passed, "{name}: {reason}\n{report:#?}");
-}
-
-async fn all_ready(cluster: &Cluster) {
-    eventually("everything is ready", Duration::from_mins(1), || async {
-        let status = cluster.status();
-        if status["healthy"] == true { Ok(()) } else { Err(status["problems"].to_string()) }
-    })
-    .await;
+    let limits = Limits { gap_max_ms: Some(GAP_MAX_MS), ..Limits::default() };
+    let title = format!("{SILENT} says nothing any more");
+    Experiment { limits, ..faults::experiment(name, title, steps) }
 }

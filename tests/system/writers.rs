@@ -66,7 +66,8 @@ fn kill(unit: &str) -> Experiment {
     experiment("one-of-two-writers", title, steps)
 }
 
-async fn judged(cluster: &Cluster, system: &System, experiment: &Experiment) {
+/// Runs it; it passes.
+pub(crate) async fn judged(cluster: &Cluster, system: &System, experiment: &Experiment) {
     let name = &experiment.name;
     let folder = cluster.state().join("chaos").join(name);
     let report = run::run(system, experiment, 1, name, &folder).await.expect("a run");
@@ -123,7 +124,8 @@ async fn sequencing(cluster: &Cluster) -> String {
     .await
 }
 
-async fn all_ready(cluster: &Cluster) {
+/// Waits until nothing is wrong.
+pub(crate) async fn all_ready(cluster: &Cluster) {
     eventually("everything is ready", Duration::from_mins(1), || async {
         let status = cluster.status();
         if status["healthy"] == true { Ok(()) } else { Err(status["problems"].to_string()) }

@@ -121,24 +121,25 @@ pub fn hmac(secret: &[u8], target: &str, timestamp_unix_s: u64, body: &[u8]) -> 
 
 /// Reads a wallet's answer: the code in `status`, whatever else there is; a server's error says nothing.
 pub fn read(http_status: u16, body: &[u8]) -> Answer {
-    let read = object(http_status, body);
-    let status = read.as_ref().and_then(|read| read.get("status")?.as_str());
-    status.and_then(Status::parse).map_or(Answer::None, Answer::Listed)
+    object(http_status, body).as_ref().map_or(Answer::None, status_of)
 }
 
 /// Reads the answer to a [`BalanceQuery`]: micro-units in `balance_micro` where the status is `RS_OK`, which says nothing
 /// without them.
 pub fn read_balance(http_status: u16, body: &[u8]) -> (Answer, Option<u64>) {
-    match read(http_status, body) {
-        Answer::Listed(Status::Ok) => {
-            let balance = object(http_status, body);
-            match balance.and_then(|read| read.get("balance_micro")?.as_u64()) {
-                Some(balance) => (Answer::Listed(Status::Ok), Some(balance)),
-                None => (Answer::None, None),
-            }
-        }
+    let Some(read) = object(http_status, body) else { return (Answer::None, None) };
+    match status_of(&read) {
+        Answer::Listed(Status::Ok) => match read.get("balance_micro").and_then(Value::as_u64) {
+            Some(balance) => (Answer::Listed(Status::Ok), Some(balance)),
+            None => (Answer::None, None),
+        },
         answer => (answer, None),
     }
+}
+
+fn status_of(read: &Map<String, Value>) -> Answer {
+    let status = read.get("status").and_then(Value::as_str);
+    status.and_then(Status::parse).map_or(Answer::None, Answer::Listed)
 }
 
 fn object(http_status: u16, body: &[u8]) -> Option<Map<String, Value>> {

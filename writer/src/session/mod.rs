@@ -11,5 +11,5 @@ pub use captcha::{
 };
 pub use limits::LimitsBody;
 pub use open::{OpenSession, OpenSessionBody};
-pub use revoke::RevokeSession;
+pub use revoke::{RevokeSession, is_revoked};
 pub use view::{Viewer, view};

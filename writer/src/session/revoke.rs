@@ -1,17 +1,27 @@
-//! Revoking a session: published at once, its chains closed and their unused seeds revealed.
+//! Revoking a session: published at once, its chains closed and their unused seeds revealed. And whether it was revoked, for
+//! what asks no chain.
 
 use crate::answer::{Failure, Reply};
 use crate::chain::{self, CloseError};
 use crate::change::{Applied, Change, Halt};
 use crate::engine::Engine;
 use crate::ledger::operators::Operator;
-use crate::ledger::sessions;
+use crate::ledger::{rounds_seen, sessions};
+use crate::player::Player;
 use domicile_core::error::Code;
 use domicile_core::ids::SessionId;
 use domicile_core::leaf::CloseReason;
 use domicile_postgres::Tx;
 use serde_json::json;
 use std::sync::Arc;
+
+/// Whether the player's session was revoked.
+pub async fn is_revoked(engine: &Engine, player: &Player) -> Result<bool, Failure> {
+    let session = (player.jurisdiction.clone(), player.session.session);
+    let ledger = engine.hands.session().await?;
+    let revoked = rounds_seen::revoked(&*ledger, std::slice::from_ref(&session)).await?;
+    Ok(!revoked.is_empty())
+}
 
 /// An operator revokes a session.
 #[derive(Debug)]

@@ -17,8 +17,9 @@ pub use hub::Hub;
 use crate::answer::Failure;
 use crate::engine::Engine;
 use crate::ledger::floor::Table;
-use crate::ledger::rounds_seen::{self, View};
+use crate::ledger::rounds_seen::View;
 use crate::player::Player;
+use crate::session;
 use axum::body::Body;
 use axum::response::Response;
 use domicile_core::error::Code;
@@ -43,13 +44,10 @@ pub struct Watch<'a> {
 /// Opens a stream.
 pub async fn watch(hub: &Hub, engine: &Engine, watch: Watch<'_>) -> Result<Response, Failure> {
     let Watch { player, expires_at_unix_s, after } = watch;
-    let session = (player.jurisdiction.clone(), player.session.session);
-    let ledger = engine.hands.session().await?;
-    let revoked = rounds_seen::revoked(&*ledger, std::slice::from_ref(&session)).await?;
-    drop(ledger);
-    if !revoked.is_empty() {
+    if session::is_revoked(engine, player).await? {
         return Err(Failure::new(Code::SessionRevoked));
     }
+    let session = (player.jurisdiction.clone(), player.session.session);
     let of = &player.session;
     let table = Table {
         operator: of.operator.clone(),

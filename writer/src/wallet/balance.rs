@@ -7,8 +7,8 @@
 use super::line::Places;
 use crate::answer::{Failure, Handled, Reply};
 use crate::engine::Engine;
-use crate::ledger::rounds_seen;
 use crate::player::Player;
+use crate::session;
 use domicile_core::error::Code;
 use domicile_core::wallet::answer::Answer;
 use domicile_core::wallet::exchange::BalanceQuery;
@@ -20,7 +20,7 @@ pub async fn ask(engine: &Engine, player: &Player) -> Handled {
     let Some(line) = engine.money.line(&of.operator)? else {
         return Err(Failure::with(Code::NotFound, "the operator has no wallet here"));
     };
-    if is_revoked(engine, player).await? {
+    if session::is_revoked(engine, player).await? {
         return engine.acknowledge(Err(Failure::new(Code::SessionRevoked))).await;
     }
     let Some(admission) = line.admit(Places::Bets).await else {
@@ -43,11 +43,4 @@ pub async fn ask(engine: &Engine, player: &Player) -> Handled {
         Err(Answer::None) => Err(Failure::new(Code::WalletUnavailable)),
         Err(refused) => Err(Failure::with(Code::BalanceRefused, refused.as_str())),
     }
-}
-
-async fn is_revoked(engine: &Engine, player: &Player) -> Result<bool, Failure> {
-    let session = (player.jurisdiction.clone(), player.session.session);
-    let ledger = engine.hands.session().await?;
-    let revoked = rounds_seen::revoked(&*ledger, std::slice::from_ref(&session)).await?;
-    Ok(!revoked.is_empty())
 }
