@@ -3,7 +3,7 @@
 //! While writes have one copy, such an entry is lost with its region, and so is the change it tells of. The agent of the
 //! primary that serves looks each second and leaves in the control plane what it sees. Before the agent of a later epoch
 //! replaces that, it compares: what its own ledger lacks is entered into the log as `log.cut`, once, by name.
-//! Invariants: a pin is replaced only by who has seen it and serves a later or the same epoch; a pinned checkpoint is
+//! Invariants: a pin is replaced only by who has seen it and has opened a later or the same epoch; a pinned checkpoint is
 //! given up for one of a ledger that holds it too, so that a writer whose log was cut below it never signs; nothing waits
 //! for any of this. Deliberately absent: the judgement of the log gate, which asks for the pin by itself.
 
@@ -101,11 +101,11 @@ impl Pinning {
         let mut is_failing = false;
         loop {
             tick.tick().await;
-            if !self.serves() {
+            let Some(serves) = self.serves() else {
                 (self.session, self.pinned) = (None, None);
                 continue;
-            }
-            let looked = self.look().await;
+            };
+            let looked = self.look(serves).await;
             if let Err(error) = &looked {
                 (self.session, self.pinned) = (None, None);
                 if !is_failing {
@@ -116,13 +116,13 @@ impl Pinning {
         }
     }
 
-    fn serves(&self) -> bool {
-        let record = self.agent.control.last_record();
-        self.agent.leads()
-            && record.is_some_and(|record| record.writer_node == self.agent.config.node)
+    // The epoch in which this node is the record's primary.
+    fn serves(&self) -> Option<Epoch> {
+        let record = self.agent.control.last_record().filter(|_| self.agent.leads())?;
+        (record.writer_node == self.agent.config.node).then_some(record.epoch)
     }
 
-    async fn look(&mut self) -> Result<(), PinError> {
+    async fn look(&mut self, serves: Epoch) -> Result<(), PinError> {
         let session = match self.session.take().filter(Session::is_open) {
             Some(session) => session,
             None => match self.open().await? {
@@ -132,7 +132,7 @@ impl Pinning {
         };
         let seen: Option<Seen> = session.json("read the operations log's edge", &edge()).await?;
         let Some(seen) = seen else { return Ok(()) };
-        let Some(epoch) = seen.epoch else { return Ok(()) };
+        let Some(epoch) = opened(serves, seen.epoch) else { return Ok(()) };
         if self.pinned.is_none() {
             self.pinned = self.pins.read().await?;
         }
@@ -184,6 +184,12 @@ impl Pinning {
         tracing::error!(%epoch, count = cut.count(), "entries of the operations log were lost");
         Ok(())
     }
+}
+
+/// The epoch to pin, once the ledger has opened the one in which this node serves. Until then it still shows the epoch
+/// before, which was another node's and may lack what that one had pinned.
+fn opened(serves: Epoch, shown: Option<Epoch>) -> Option<Epoch> {
+    shown.filter(|shown| *shown == serves)
 }
 
 /// The pin after `before`. A checkpoint that this ledger lacks stays pinned.
@@ -287,6 +293,13 @@ mod tests {
         );
         let entries = vec![entry];
         Seen { epoch: Some(Epoch(2)), checkpoint: Some(checkpoint.to_owned()), count: 3, entries }
+    }
+
+    #[test]
+    fn a_primary_whose_epoch_is_not_open_yet_pins_nothing() {
+        assert_eq!(opened(Epoch(3), None), None);
+        assert_eq!(opened(Epoch(3), Some(Epoch(2))), None);
+        assert_eq!(opened(Epoch(3), Some(Epoch(3))), Some(Epoch(3)));
     }
 
     #[test]
