@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 16] = [
+const SHIPPED: [&str; 18] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
@@ -25,6 +25,8 @@ const SHIPPED: [&str; 16] = [
     include_str!("../experiments/wallet-storm.toml"),
     include_str!("../experiments/writer-killed.toml"),
     include_str!("../experiments/postgres-killed.toml"),
+    include_str!("../experiments/control-plane-dead.toml"),
+    include_str!("../experiments/control-plane-frozen.toml"),
 ];
 
 /// On which kind of system.

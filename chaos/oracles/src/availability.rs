@@ -116,6 +116,12 @@ pub fn in_time(history: &History, figures: &Figures, limits: &Limits) -> Verdict
             }
         });
     }
+    if limits.same_epoch {
+        verdict.check(figures.new_epoch_ms.is_none(), || {
+            let after_ms = figures.new_epoch_ms.unwrap_or_default();
+            format!("a new epoch answered {after_ms} ms after the fault, and there was no reason for one")
+        });
+    }
     if let Some(most) = limits.failed_max {
         let failed = figures.unknown + figures.refused;
         verdict.check(failed <= most, || {

@@ -104,6 +104,8 @@ pub struct Limits {
     pub gap_max_ms: Option<u64>,
     /// From the fault to the first acknowledgement in a new epoch, in milliseconds.
     pub new_epoch_max_ms: Option<u64>,
+    /// The writer has no reason to move: no acknowledgement is of a newer epoch.
+    pub same_epoch: bool,
     /// How far behind a reader that answers may say it is, by jurisdiction, in milliseconds; without one, anything.
     pub lag_max_ms: BTreeMap<String, u64>,
     /// Whether any client may be left without an acknowledgement.

@@ -22,9 +22,7 @@ pub(super) async fn unit(system: &System, unit: &str) -> Result<Injected> {
 
 /// The units of a node, its Postgres included.
 pub(super) fn of_node(system: &System, node: &str) -> Result<Vec<UnitName>> {
-    let regions = system.topology.regions.iter();
-    let units = regions.flat_map(|region| system.units_in(&region.id));
-    let own: Vec<UnitName> = units.filter(|unit| node_of(unit) == node).collect();
+    let own: Vec<UnitName> = everywhere(system).filter(|unit| node_of(unit) == node).collect();
     if own.is_empty() {
         bail!("no node is `{node}`");
     }
@@ -36,6 +34,20 @@ pub(super) fn of_region(system: &System, region: &str, etcd: bool) -> Result<Vec
     let mut units = system.units_in(&system.region(region)?);
     units.retain(|unit| etcd || !unit.ends_with("/etcd"));
     Ok(with_databases(units))
+}
+
+/// Every member of etcd.
+pub(super) fn of_control_plane(system: &System) -> Result<Vec<UnitName>> {
+    let members: Vec<UnitName> =
+        everywhere(system).filter(|unit| unit.ends_with("/etcd")).collect();
+    if members.is_empty() {
+        bail!("the topology has no etcd");
+    }
+    Ok(members)
+}
+
+fn everywhere(system: &System) -> impl Iterator<Item = UnitName> + '_ {
+    system.topology.regions.iter().flat_map(|region| system.units_in(&region.id))
 }
 
 fn node_of(unit: &str) -> &str {

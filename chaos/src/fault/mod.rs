@@ -9,7 +9,7 @@ mod slot;
 use crate::delay::{self, Delayed};
 use crate::namespaces::OneWay;
 use crate::process::{self, Process};
-use crate::system::System;
+use crate::system::{System, UnitName};
 use crate::{database, term};
 use anyhow::{Context, Result, bail};
 use domicile_core::ids::NodeId;
@@ -54,6 +54,10 @@ pub enum Fault {
         /// Whether its etcd member does as well.
         etcd: bool,
     },
+    /// `kill -9` of every member of etcd, and of nothing else.
+    KillControlPlane,
+    /// Every member of etcd stands still: connections stay open and nothing answers.
+    FreezeControlPlane,
     /// The process that streams to a standby or a reader stands still.
     FreezeWalsender {
         /// The node it runs on.
@@ -118,13 +122,14 @@ pub async fn inject(system: &System, fault: &Fault) -> Result<Injected> {
             Ok(Injected { what, heal: Heal::Thaw(frozen) })
         }
         Fault::FreezeRegion { region, etcd } => {
-            let units = kill::of_region(system, region, *etcd)?;
-            let roots = units.iter().filter_map(|unit| system.process(unit));
-            let all = process::trees(roots.collect());
-            let frozen = Frozen::freeze(&all).await?;
-            let what =
-                format!("{} processes of {region} stand still, by {}", all.len(), frozen.how());
-            Ok(Injected { what, heal: Heal::Thaw(frozen) })
+            freeze(system, &kill::of_region(system, region, *etcd)?, region).await
+        }
+        Fault::KillControlPlane => {
+            let units = kill::of_control_plane(system)?;
+            kill::all(system, units, "killed every member of etcd".to_owned()).await
+        }
+        Fault::FreezeControlPlane => {
+            freeze(system, &kill::of_control_plane(system)?, "the control plane").await
         }
         Fault::FreezeWalsender { node, client } => walsender(system, node, client).await,
         Fault::SlotNotReady { reader } => {
@@ -138,6 +143,14 @@ pub async fn inject(system: &System, fault: &Fault) -> Result<Injected> {
         }
         Fault::Cut { from, to, both_ways } => cut(system, from, to, *both_ways),
     }
+}
+
+/// Several units at once, with everything that descends from them.
+async fn freeze(system: &System, units: &[UnitName], whose: &str) -> Result<Injected> {
+    let all = process::trees(units.iter().filter_map(|unit| system.process(unit)).collect());
+    let frozen = Frozen::freeze(&all).await?;
+    let what = format!("{} processes of {whose} stand still, by {}", all.len(), frozen.how());
+    Ok(Injected { what, heal: Heal::Thaw(frozen) })
 }
 
 /// A way that is not to be cut must still be open, or the cut is not what it claims to be.

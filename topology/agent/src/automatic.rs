@@ -107,23 +107,19 @@ impl Automatic {
                 self.act(&intent, because, topology, record).await;
             }
             Ok(()) => {}
-            Err(stay) => self.tell(stay),
+            Err(stay) => {
+                if stay == Stay::StreamAlive {
+                    // What kept earlier attempts from succeeding says nothing of the next death.
+                    self.failovers = Attempts::default();
+                }
+                self.tell(stay);
+            }
         }
     }
 
     async fn primary_is_dead(&self, record: &Record, topology: &Topology) -> Result<(), Stay> {
-        let (agent, memory) = (&self.agent, self.agent.memory());
-        let judge = |silence_ms| {
-            suspects(&SuspicionFacts {
-                node: &agent.config.node,
-                policy: topology.failover.policy,
-                record,
-                disk: agent.postmaster.disk(),
-                memory: &memory,
-                silence_ms,
-            })
-        };
-        judge(agent.silence_ms())?;
+        let agent = &self.agent;
+        self.suspects(record, topology)?;
         let third = observers(topology, &agent.config.region, &record.writer_region);
         let asked = third.into_iter().map(|url| self.ask(url, &record.writer_node));
         let (sign, words) = tokio::join!(agent.sign_of_life(&record.writer_node), join_all(asked));
@@ -134,7 +130,19 @@ impl Automatic {
             Ok(Some(sign)) => sight(record, true, sign.quiet_ms),
         };
         concludes(record, own, &words)?;
-        judge(agent.silence_ms())
+        self.suspects(record, topology)
+    }
+
+    fn suspects(&self, record: &Record, topology: &Topology) -> Result<(), Stay> {
+        let agent = &self.agent;
+        suspects(&SuspicionFacts {
+            node: &agent.config.node,
+            policy: topology.failover.policy,
+            record,
+            disk: agent.postmaster.disk(),
+            memory: &agent.memory(),
+            silence_ms: agent.silence_ms(),
+        })
     }
 
     async fn ask(&self, observer: &ServiceUrl, node: &NodeId) -> Option<ObserveAnswer> {
@@ -264,6 +272,10 @@ impl Automatic {
         let facts = observe(&*world).await.map_err(|error| error.to_string())?;
         if facts.record != *record {
             return Err("the control record has changed meanwhile".to_owned());
+        }
+        // While the control plane was waited for, the primary may have come back.
+        if because.is_some() {
+            self.suspects(record, topology).map_err(|stay| stay.to_string())?;
         }
         let bits = u64::from_be_bytes(self.agent.ids.bytes());
         let verb = intent.verb();

@@ -236,6 +236,11 @@ fn a_failover_that_takes_too_long() {
 }
 
 #[test]
+fn a_writer_that_moves_without_a_reason() {
+    found(Oracle::C9, |scene| scene.limits.same_epoch = true);
+}
+
+#[test]
 fn clients_that_were_never_answered() {
     found(Oracle::C9, |scene| scene.limits.failed_max = Some(2));
 }
