@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domicile_control::{ControlClient, Error as ControlError, Plans};
+use domicile_control::{ControlClient, Entered, Error as ControlError, Plans};
 use domicile_execute::Ended;
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -41,7 +41,7 @@ pub struct Entering {
     submitter: Submitter,
     /// Plans that were seen to be over, since when, and whether the log knows them.
     seen: HashMap<String, Seen>,
-    was_noted: bool,
+    noted: Entered,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ impl Entering {
     /// For this agent.
     pub fn new(agent: Arc<Agent>, control: &ControlClient) -> Result<Self, crate::error::Error> {
         let (plans, submitter) = (Plans::new(control), Submitter::new(agent)?);
-        Ok(Self { plans, submitter, seen: HashMap::new(), was_noted: false })
+        Ok(Self { plans, submitter, seen: HashMap::new(), noted: Entered::default() })
     }
 
     /// Enters for as long as the agent lives.
@@ -77,12 +77,13 @@ impl Entering {
     // In the order in which they began, so that one note says how far it is.
     async fn look(&mut self) -> Result<(), EnterError> {
         let (ids, noted) = tokio::try_join!(self.plans.ids(), self.plans.entered())?;
-        if self.was_noted && noted.is_none() {
+        if self.noted.is_forgotten_in(&noted) {
             // A region took entries with it: what was entered may be gone.
             self.seen.clear();
         }
-        self.was_noted = noted.is_some();
-        let known = noted.and_then(|noted| ids.iter().position(|id| *id == noted));
+        self.noted = noted;
+        let up_to = self.noted.up_to.as_ref();
+        let known = up_to.and_then(|noted| ids.iter().position(|id| id == noted));
         let open = ids.get(known.map_or(0, |known| known + 1)..).unwrap_or_default();
         self.seen.retain(|id, _| open.contains(id));
         let (mut up_to, mut is_whole, mut settled) = (None, true, Ok(()));
@@ -98,7 +99,8 @@ impl Entering {
             }
         }
         if let Some(id) = up_to {
-            self.plans.note_entered(id).await?;
+            // Not where it was taken back meanwhile: what was entered before is entered anew.
+            self.plans.note_entered(&self.noted, id).await?;
         }
         settled
     }

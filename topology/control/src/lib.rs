@@ -24,7 +24,7 @@ pub use etcd::{LeaseId, Revision};
 pub use leases::{Leases, Renewal};
 pub use patience::patiently;
 pub use pins::Pins;
-pub use plans::{PlanLock, Plans, RecordStep, StoredEntry, StoredPlan, Superseded};
+pub use plans::{Entered, PlanLock, Plans, RecordStep, StoredEntry, StoredPlan, Superseded};
 pub use watch::{Known, Watch};
 
 pub use domicile_topology::{Record, Topology};

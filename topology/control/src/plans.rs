@@ -1,10 +1,12 @@
 //! Plans under way and plans that ended, each with its journal, and the lock that lets one executor write them.
 //!
 //! Keys: `plan/lock` (the executor's name, on a lease), `plan/current` (the id of the plan under way),
-//! `plan/<id>/plan`, `plan/<id>/journal/<nnnn>`; and `operations/entered`, up to which plan the operations log knows them.
+//! `plan/<id>/plan`, `plan/<id>/journal/<nnnn>`; and `operations/entered`, up to which plan the operations log knows them;
+//! empty once that was taken back.
 //! Invariants: every change of a plan is one transaction that requires the lock to be
 //! the one taken, so that an executor that slept through its lease changes nothing; a change of the control record and
-//! the journal entry about it are the same transaction, and so have the same revision; an entry is never rewritten.
+//! the journal entry about it are the same transaction, and so have the same revision; an entry is never rewritten; a
+//! note of what is entered replaces the one that its writer has seen, and no other.
 //! Deliberately absent: what an entry says. That is the executor's.
 
 mod lock;
@@ -13,7 +15,7 @@ pub use lock::{PlanLock, RecordStep, Superseded};
 
 use crate::client::ControlClient;
 use crate::error::Error;
-use crate::etcd::{Entry, Revision};
+use crate::etcd::{Change, Condition, Entry, Revision, Transaction};
 use domicile_topology::plan::Plan;
 
 /// How long the lock outlives an executor that fell silent, seconds.
@@ -40,6 +42,14 @@ pub struct StoredPlan {
     pub plan: Plan,
     /// Its journal, in order.
     pub journal: Vec<StoredEntry>,
+}
+
+/// A note of which plans the operations log knows, as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// The last of them; `None` when nothing was noted, or what was is forgotten.
+    pub up_to: Option<String>,
+    revision: Option<Revision>,
 }
 
 /// An entry of a journal.
@@ -113,20 +123,41 @@ impl Plans {
     }
 
     /// The plan up to which all that were over are in the operations log, for those who enter them.
-    pub async fn entered(&self) -> Result<Option<String>, Error> {
+    pub async fn entered(&self) -> Result<Entered, Error> {
         let (entry, _) = self.control.etcd().get(&keys::entered(&self.control)).await?;
-        Ok(entry.map(|entry| text(&entry)))
+        Ok(entry.map(|entry| Entered::of(&entry)).unwrap_or_default())
     }
 
-    /// Takes that back: entries were lost, and whoever enters plans has to tell of all that are kept again.
+    /// Takes that back: entries were lost, and whoever enters plans has to tell of all that are kept again. An empty note
+    /// stays, so that who has looked before cannot note anything after.
     pub async fn forget_entered(&self) -> Result<(), Error> {
-        self.control.etcd().delete(&keys::entered(&self.control)).await.map(drop)
+        let key = keys::entered(&self.control);
+        self.control.etcd().put(&key, Vec::new(), None).await.map(drop)
     }
 
-    /// Notes that. A note that is lost, or older than another, costs a repetition that changes nothing.
-    pub async fn note_entered(&self, id: &str) -> Result<(), Error> {
+    /// Notes that, in the place of the note that was seen; false when another stands there by now. A note that is lost
+    /// costs a repetition that changes nothing.
+    pub async fn note_entered(&self, seen: &Entered, id: &str) -> Result<bool, Error> {
         let key = keys::entered(&self.control);
-        self.control.etcd().put(&key, id.as_bytes().to_vec(), None).await.map(drop)
+        let condition = match seen.revision {
+            Some(revision) => Condition::Unchanged(key.clone(), revision),
+            None => Condition::Absent(key.clone()),
+        };
+        let change = Change::Put { key, value: id.as_bytes().to_vec(), lease: None };
+        let noted = self.control.etcd().transact(&[condition], vec![change]).await?;
+        Ok(matches!(noted, Transaction::Done(_)))
+    }
+}
+
+impl Entered {
+    fn of(entry: &Entry) -> Self {
+        let up_to = Some(text(entry)).filter(|id| !id.is_empty());
+        Self { up_to, revision: Some(entry.modified) }
+    }
+
+    /// Whether what was noted was taken back since this one was read.
+    pub fn is_forgotten_in(&self, now: &Self) -> bool {
+        now.up_to.is_none() && now.revision != self.revision
     }
 }
 

@@ -145,3 +145,27 @@ async fn prunes_the_oldest(plans: &Plans, lock: &PlanLock, created: Revision) {
     assert_eq!(plans.ids().await.unwrap(), ["move-3"]);
     assert_eq!(lock.prune().await.unwrap(), 0);
 }
+
+/// Who slept over the loss of what was entered must not note it as entered after.
+#[tokio::test]
+async fn a_note_of_what_is_entered_replaces_the_one_that_was_seen() {
+    let cluster = Cluster::start(1);
+    let client = cluster.client().await;
+    let plans = Plans::new(&client);
+    let none = plans.entered().await.unwrap();
+    assert_eq!(none.up_to, None);
+    plans.forget_entered().await.unwrap();
+    let forgotten = plans.entered().await.unwrap();
+    assert!(forgotten.up_to.is_none() && none.is_forgotten_in(&forgotten));
+    assert!(!plans.note_entered(&none, "move-1").await.unwrap(), "it was forgotten meanwhile");
+    assert!(plans.note_entered(&forgotten, "move-1").await.unwrap());
+    let first = plans.entered().await.unwrap();
+    assert_eq!(first.up_to.as_deref(), Some("move-1"));
+    assert!(!forgotten.is_forgotten_in(&first));
+    plans.forget_entered().await.unwrap();
+    let again = plans.entered().await.unwrap();
+    assert!(again.up_to.is_none() && first.is_forgotten_in(&again));
+    assert!(!plans.note_entered(&first, "move-2").await.unwrap(), "it was forgotten meanwhile");
+    assert_eq!(plans.entered().await.unwrap(), again);
+    assert!(!again.is_forgotten_in(&plans.entered().await.unwrap()), "once only");
+}
