@@ -203,9 +203,14 @@ impl Automatic {
         let looked = timeout(ABANDONED_WITHIN, abandoned(&self.control)).await;
         match looked.unwrap_or(Ok(None)) {
             Ok(Some(plan)) => {
-                tracing::warn!(plan, "its executor died: going on with the plan");
-                let done = self.go_on(topology).await;
-                self.judge_attempt("resume", done);
+                tracing::warn!(plan, "its executor seems to have died: going on with the plan");
+                match self.executor(topology).0.take_over(&()).await {
+                    Err(ExecuteError::NothingToResume) => {
+                        tracing::info!(plan, "it ended, or stopped by itself, after all");
+                    }
+                    done => self
+                        .judge_attempt("resume", done.map(drop).map_err(|error| error.to_string())),
+                }
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "cannot look for an abandoned plan"),

@@ -6,7 +6,8 @@
 use crate::entry::{Entry, Happened};
 use domicile_control::{ControlClient, Error, Plans, StoredPlan};
 
-/// The plan under way, if nobody runs it and it did not stop by itself.
+/// The plan under way, if nobody runs it and it did not stop by itself. Both are looked at one after the other: only
+/// [`Executor::take_over`](crate::Executor::take_over) knows.
 pub async fn abandoned(control: &ControlClient) -> Result<Option<String>, Error> {
     let plans = Plans::new(control);
     let Some(stored) = plans.current().await? else { return Ok(None) };
@@ -16,7 +17,7 @@ pub async fn abandoned(control: &ControlClient) -> Result<Option<String>, Error>
     Ok(Some(stored.plan.id))
 }
 
-fn stopped_by_itself(stored: &StoredPlan) -> bool {
+pub(crate) fn stopped_by_itself(stored: &StoredPlan) -> bool {
     let Some(last) = stored.journal.last() else { return false };
     let last: Result<Entry, _> = serde_json::from_slice(&last.value);
     // An entry that cannot be read is for a person too.

@@ -1,5 +1,6 @@
 //! Running plans: the lock, whether a plan may begin, and the run itself.
 
+use crate::abandoned::stopped_by_itself;
 use crate::audit::{AuditFile, Verified};
 use crate::crash::CrashPoint;
 use crate::entry::{Entry, Happened, History, Outcome};
@@ -89,6 +90,21 @@ impl Executor {
     ) -> Result<Finished, ExecuteError> {
         let lock = self.journal.lock(&self.owner).await?;
         let finished = self.run_locked(&*lock, plan, progress).await;
+        release(lock).await;
+        finished
+    }
+
+    /// Goes on with the plan under way if its executor died: asked under the lock, since it may have stopped, and waited for
+    /// a person, after it was looked at.
+    pub async fn take_over(&self, progress: &dyn Progress) -> Result<Finished, ExecuteError> {
+        let lock = self.journal.lock(&self.owner).await?;
+        let finished = match lock.current().await {
+            Ok(Some(stored)) if !stopped_by_itself(&stored) => {
+                self.go(&*lock, &stored, None, progress).await
+            }
+            Ok(_) => Err(ExecuteError::NothingToResume),
+            Err(error) => Err(error.into()),
+        };
         release(lock).await;
         finished
     }

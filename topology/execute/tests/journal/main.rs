@@ -135,7 +135,7 @@ async fn a_plan_whose_executor_died_is_gone_on_with_by_another() {
         .await;
     assert_eq!(abandoned(&client).await.unwrap().as_deref(), Some("degrade-1"));
     let begun = Instant::now();
-    let finished = executor("second", "second.jsonl").resume(&()).await.unwrap();
+    let finished = executor("second", "second.jsonl").take_over(&()).await.unwrap();
     assert!(begun.elapsed().as_secs() < 5);
     assert_eq!((finished.outcome, finished.audit_fault), (Outcome::Completed, None));
     let now = client.record().await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 use crate::faults::Fault;
 use crate::scenario::{Stage, Start, case, cases, in_virtual_time, run, run_changed, start};
 use domicile_execute::{ExecuteError, Outcome};
-use domicile_topology::plan::{Action, Plan};
+use domicile_topology::plan::{Action, Intent, Plan};
 
 const KINDS: [Fault; 5] =
     [Fault::Refused, Fault::AnswerLost, Fault::Silent, Fault::Late, Fault::Asleep];
@@ -57,6 +57,37 @@ fn a_plan_for_another_record_and_a_second_plan_are_refused() {
         assert!(matches!(loser, ExecuteError::Held { owner } if owner == winner));
         let again = second.run(&plan, &()).await.unwrap();
         assert_eq!(again.outcome, Outcome::Completed, "what is over is not run again");
+    });
+}
+
+/// What was looked at before may have stopped since, and waits for a person then.
+#[test]
+fn a_plan_is_taken_over_from_a_dead_executor_and_not_from_one_that_stopped() {
+    in_virtual_time(async {
+        let stage = Stage::new(start(Start::Healthy), &[]);
+        let nothing = stage.executor("b", None).take_over(&()).await;
+        assert!(matches!(nothing, Err(ExecuteError::NothingToResume)), "{nothing:?}");
+        let plan = stage.plan(&Intent::Degrade { reason: "a test".to_owned() }).await;
+        stage.cluster.lock().unwrap().isolate("mt-1");
+        let stopped = stage.executor("a", None).run(&plan, &()).await;
+        assert!(matches!(stopped, Err(ExecuteError::Stopped { .. })), "{stopped:?}");
+        stage.cluster.lock().unwrap().isolated.clear();
+        let left = stage.executor("b", None).take_over(&()).await;
+        assert!(matches!(left, Err(ExecuteError::NothingToResume)), "{left:?}");
+        let finished = stage.executor("a person", None).resume(&()).await.unwrap();
+        assert_eq!(finished.outcome, Outcome::Completed);
+    });
+    in_virtual_time(async {
+        let stage = Stage::new(start(Start::Healthy), &[(5, Fault::KilledAfter)]);
+        let plan = stage.plan(&case("switchover").intent).await;
+        let executor = stage.executor("dies", None);
+        tokio::select! {
+            () = stage.faults.killed() => {}
+            finished = executor.run(&plan, &()) => panic!("{finished:?}"),
+        }
+        stage.cluster.lock().unwrap().plane.lock = None;
+        let finished = stage.executor("b", None).take_over(&()).await.unwrap();
+        assert_eq!(finished.outcome, Outcome::Completed);
     });
 }
 
