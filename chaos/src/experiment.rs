@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The experiments that come with the program.
-const SHIPPED: [&str; 18] = [
+const SHIPPED: [&str; 19] = [
     include_str!("../experiments/switchover.toml"),
     include_str!("../experiments/failover-manual.toml"),
     include_str!("../experiments/failover-automatic.toml"),
@@ -17,6 +17,7 @@ const SHIPPED: [&str; 18] = [
     include_str!("../experiments/walsender-frozen.toml"),
     include_str!("../experiments/reader-dead.toml"),
     include_str!("../experiments/reader-frozen.toml"),
+    include_str!("../experiments/reader-unreachable.toml"),
     include_str!("../experiments/slot-not-ready.toml"),
     include_str!("../experiments/round-trip.toml"),
     include_str!("../experiments/one-way-cut.toml"),
