@@ -58,7 +58,7 @@ impl Scene {
             "--signing",
             "rsa-sha256",
             "--timeout-ms",
-            "700",
+            "2000",
             "--retry-first-ms",
             "50",
             "--retry-longest-ms",

@@ -41,8 +41,8 @@ async fn an_epoch_that_waits_for_a_dead_second_copy_is_opened_by_a_degradation()
 
     let given_up = cluster.try_cli(&["restore-durability", "--yes"]);
     assert!(!given_up.status.success(), "only a plan for when a move cannot be gone on with");
-    // The dead executor's lock ends with its lease.
     let told = eventually("the degradation takes its place", WHOLE_WITHIN, || async {
+        nobody_conducts(&cluster).await;
         let degrade = ["degrade", "--reason", "mt-1 burnt down", "--yes", "--json"];
         let output = cluster.try_cli(&degrade);
         let said = || String::from_utf8_lossy(&output.stderr).into_owned();
@@ -78,6 +78,19 @@ async fn an_epoch_that_waits_for_a_dead_second_copy_is_opened_by_a_degradation()
     }
     let lost = cluster.cli(&["loss-statement"]);
     assert!(lost.contains("zero rounds lost"), "{lost}");
+}
+
+/// The dead executor's lock ends with its lease. Then the agent would go on with the plan, and wait for the dead node: it
+/// looks two seconds after its start first, which is when the degradation comes.
+async fn nobody_conducts(cluster: &Cluster) {
+    cluster.kill("ledger-de/agent");
+    eventually("nobody holds the executor's lock", WHOLE_WITHIN, || async {
+        let status = cluster.status();
+        let plan = status["plan"].as_str().unwrap_or_default();
+        if plan.contains("run by nobody") { Ok(()) } else { Err(status["plan"].to_string()) }
+    })
+    .await;
+    cluster.start_unit("ledger-de/agent");
 }
 
 /// The number of the step that promotes, in the plan that would be made.

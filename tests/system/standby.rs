@@ -22,12 +22,23 @@ async fn without_its_standby_the_writer_promises_nothing() {
     let player = Player::new(cluster.outside(), cluster.router("MT"), &opened);
     let session = player.session().await;
     player.play(&session, "before", 1).await;
+    until_read(&cluster).await;
     assert_sync(&cluster).await;
     signal_tree(cluster.pid("ledger-de/postgres"), "STOP");
     let held = nothing_is_promised(&cluster, &player, &session).await;
     a_clone_acknowledges_nothing(&cluster, &player, &held).await;
     signal_tree(cluster.pid("ledger-de/postgres"), "CONT");
     everything_is_decided(&cluster, &player, &held).await;
+}
+
+/// What the standby had before it stops may reach the reader after: that it has it is waited for.
+async fn until_read(cluster: &Cluster) {
+    let reader = database::connect(cluster, "reader-mt").await;
+    eventually("the reader has the play", Duration::from_secs(30), || async {
+        let bets = database::count(&reader, "SELECT count(*) FROM ledger.bet").await;
+        if bets == 1 { Ok(()) } else { Err(format!("{bets} bets")) }
+    })
+    .await;
 }
 
 async fn assert_sync(cluster: &Cluster) {
