@@ -37,7 +37,7 @@ struct Kept {
 }
 
 impl Agent {
-    /// Finds and keeps what only this node has. `None` when there is nothing. `private` reads the keys of what is not
+    /// Finds and keeps what only this node has. `None` when there is nothing, and nothing was left uncompared. `private` reads the keys of what is not
     /// published; without it those tables are named as not compared.
     pub(crate) async fn keep_orphans(
         &self,
@@ -64,7 +64,7 @@ impl Agent {
                 (false, None) => uncompared.push(table.name().to_owned()),
             }
         }
-        if out.written == 0 {
+        if out.written == 0 && uncompared.is_empty() {
             std::fs::remove_file(&rows).map_err(failed)?;
             return Ok(None);
         }

@@ -19,7 +19,7 @@ use crate::history::History;
 use crate::init::strip_configuration;
 use crate::memory::Returning;
 use crate::postmaster::YIELD_TIMEOUT;
-use crate::settings::{Login, conninfo};
+use crate::settings::{Login, REWIND_ROLE, conninfo};
 
 #[derive(Debug, Deserialize)]
 struct Present {
@@ -43,13 +43,10 @@ impl Agent {
         }
         let apart = self.start_apart().await?;
         let epoch = self.memory().primary_in.unwrap_or(Epoch(0));
-        let remote = self.open_ledger(source).await;
-        // A primary of an earlier build admits nobody here; what it keeps back is named in the tail.
-        let private = self.open_private(source).await;
-        let private = private.inspect_err(|error| tracing::warn!(%error, "compared in part only"));
+        let remote = self.to_compare_with(source).await;
         let kept = match &remote {
-            Ok(remote) => {
-                let others = (remote, private.as_ref().ok());
+            Ok((remote, private)) => {
+                let others = (remote, private.as_ref());
                 self.keep_orphans(&apart.session, others, epoch, fork).await
             }
             Err(_) => Ok(None),
@@ -57,6 +54,20 @@ impl Agent {
         apart.stop().await?;
         drop(remote?);
         self.replace(source, fork.is_some(), kept?).await
+    }
+
+    // A primary of an earlier build admits nobody to what is not published; what it keeps back is named in the tail. One
+    // that only does not answer now is asked again: what is not compared is gone with the data.
+    async fn to_compare_with(&self, source: &NodeId) -> Result<(Session, Option<Session>), Error> {
+        let remote = self.open_ledger(source).await?;
+        match self.open_private(source).await {
+            Ok(private) => Ok((remote, Some(private))),
+            Err(error) if grants_keys(&remote).await? => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "compared in part only");
+                Ok((remote, None))
+            }
+        }
     }
 
     async fn replace(
@@ -116,6 +127,15 @@ impl Agent {
         }
         Ok(read_timeline(&server).await?.1)
     }
+}
+
+// Whether the ledger's schema lets the rewind's role read the keys of what is not published.
+async fn grants_keys(remote: &Session) -> Result<bool, Error> {
+    let sql = format!(
+        "select coalesce(has_any_column_privilege(to_regrole('{REWIND_ROLE}')::oid, \
+         to_regclass('ledger.request')::oid, 'select'), false)"
+    );
+    Ok(remote.optional("look who may compare", &sql).await?.unwrap_or(false))
 }
 
 /// A primary's timeline and its history.

@@ -82,6 +82,9 @@ async fn write_alone(cluster: &Cluster, a: &Node, b: &Node) {
         round(&ledger, id).await;
         bet(&ledger, id, 5).await;
     }
+    // Until it is let in again, nobody can compare what is not published.
+    let shut = "revoke connect on database domicile from domicile_rewind";
+    ledger.batch_execute(shut).await.unwrap();
     cluster.control.name("ledger-a", 1, None);
     a.agent.sync(&SyncRequest { member: None }).await.unwrap();
     b.agent.stop(&StopRequest::default()).await.unwrap();
@@ -110,6 +113,12 @@ fn a_killed_primary_keeps_its_tail_and_comes_back() {
         b.agent.promote(&PromoteRequest { epoch: Epoch(2) }).await.unwrap();
         open(&b, 2).await;
         settle(&b.connect().await, BOTH).await;
+        a.status_until("it does not come back without the whole comparison", |status| {
+            status.postgres.refusal.as_ref().is_some_and(|why| why.contains("for a comparison"))
+        })
+        .await;
+        let open = "grant connect on database domicile to domicile_rewind";
+        b.connect().await.batch_execute(open).await.unwrap();
 
         let back = a
             .status_until("it is back without being asked", |status| {
