@@ -25,31 +25,45 @@ pub struct Process {
 struct Stat {
     state: char,
     parent: i32,
+    threads: u32,
     start_ticks: u64,
 }
 
-/// Reads `/proc/<pid>/stat`; the name in it may hold blanks and brackets, so fields count from its last bracket.
+impl Stat {
+    /// Reads the text of `/proc/<pid>/stat`; the name in it may hold blanks and brackets, so fields count from its
+    /// last bracket.
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let threads = fields.nth(15)?.parse().ok()?;
+        let start_ticks = fields.nth(1)?.parse().ok()?;
+        Some(Self { state, parent, threads, start_ticks })
+    }
+
+    /// Whether nothing of it runs. The state is that of its first thread alone: until the last one has ended, which
+    /// takes its time on a busy machine, the killed process keeps its sockets, and nobody else can listen there.
+    fn ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X') && self.threads <= 1
+    }
+}
+
 fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let start_ticks = fields.nth(17)?.parse().ok()?;
-    Some(Stat { state, parent, start_ticks })
+    Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 impl Process {
     /// The process that has this id now.
     pub fn of(pid: i32) -> Option<Self> {
         let seen = stat(pid)?;
-        (seen.state != 'Z').then_some(Self { pid, start_ticks: seen.start_ticks })
+        (!seen.ended()).then_some(Self { pid, start_ticks: seen.start_ticks })
     }
 
     /// Its state letter, `None` when it has ended.
     pub fn state(self) -> Option<char> {
         let seen = stat(self.pid).filter(|seen| seen.start_ticks == self.start_ticks)?;
-        (!matches!(seen.state, 'Z' | 'X')).then_some(seen.state)
+        (!seen.ended()).then_some(seen.state)
     }
 
     /// What it was started as, or calls itself.
@@ -121,6 +135,22 @@ pub async fn until(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_killed_process_has_ended_when_its_last_thread_has() {
+        let seen = |state: char, threads: u32| {
+            let text = format!(
+                "71 (a (b) c) {state} 1 71 71 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0"
+            );
+            let seen = Stat::parse(&text).expect("a line of /proc");
+            assert_eq!((seen.parent, seen.start_ticks), (1, 4_711));
+            seen
+        };
+        assert!(!seen('S', 1).ended());
+        assert!(!seen('Z', 3).ended(), "two of its threads still hold its sockets");
+        assert!(seen('Z', 1).ended());
+        assert!(seen('X', 0).ended());
+    }
 
     #[tokio::test]
     async fn a_tree_is_stopped_continued_and_killed() {

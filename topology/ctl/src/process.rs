@@ -132,31 +132,39 @@ pub(crate) fn start(program: &Program, run_as: Option<&RunAs>) -> Result<Started
 
 struct Seen {
     start_ticks: u64,
-    zombie: bool,
+    ended: bool,
 }
 
-/// Reads `/proc/<pid>/stat`; the name in it may hold blanks and brackets, so fields count from its last bracket.
+impl Seen {
+    /// Reads the text of `/proc/<pid>/stat`; the name in it may hold blanks and brackets, so fields count from its
+    /// last bracket. The state is that of the first thread alone: until the last one has ended, which takes its time
+    /// on a busy machine, a killed process keeps its sockets, and nobody else can listen there.
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let threads: u32 = fields.get(17)?.parse().ok()?;
+        Some(Self {
+            ended: matches!(*fields.first()?, "Z" | "X") && threads <= 1,
+            start_ticks: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
 fn observe(pid: i32) -> Option<Seen> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    Some(Seen {
-        zombie: matches!(*fields.first()?, "Z" | "X"),
-        start_ticks: fields.get(19)?.parse().ok()?,
-    })
+    Seen::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 impl Started {
     /// Recognises a running process by its pid alone, for pids that another program keeps (`postmaster.pid`).
     pub(crate) fn adopt(pid: i32) -> Option<Self> {
         observe(pid)
-            .filter(|seen| !seen.zombie)
+            .filter(|seen| !seen.ended)
             .map(|seen| Self { pid, start_ticks: seen.start_ticks })
     }
 
     /// Whether exactly this process still runs.
     pub(crate) fn alive(self) -> bool {
-        observe(self.pid).is_some_and(|seen| seen.start_ticks == self.start_ticks && !seen.zombie)
+        observe(self.pid).is_some_and(|seen| seen.start_ticks == self.start_ticks && !seen.ended)
     }
 
     /// Sends the signal if exactly this process still runs.
@@ -187,6 +195,22 @@ impl Started {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_killed_process_has_ended_when_its_last_thread_has() {
+        let seen = |state: char, threads: u32| {
+            let text = format!(
+                "71 (a (b) c) {state} 1 71 71 0 -1 4 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0"
+            );
+            let seen = Seen::parse(&text).unwrap();
+            assert_eq!(seen.start_ticks, 4_711);
+            seen.ended
+        };
+        assert!(!seen('S', 1));
+        assert!(!seen('Z', 3), "two of its threads still hold its sockets");
+        assert!(seen('Z', 1));
+        assert!(seen('X', 0));
+    }
 
     #[tokio::test]
     async fn a_process_is_known_by_its_start_time_and_can_be_ended() {
