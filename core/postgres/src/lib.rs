@@ -41,8 +41,9 @@ pub const SERVER_VERSION_MIN: i32 = 170_000;
 pub const STATEMENTS_CACHED_MAX: usize = 256;
 /// How much longer than the server's own statement timeout a client waits for the answer, ms.
 pub const STATEMENT_GRACE_MS: u64 = 2_000;
-/// How long a session may sit idle inside a transaction before the server ends it, ms.
-pub const IDLE_IN_TRANSACTION_MAX_MS: u64 = 30_000;
+/// How long a session may sit idle inside a transaction before the server ends it, ms. Nothing outside the database is
+/// waited for inside a transaction: who is silent for so long is frozen, and everybody else waits for its row locks.
+pub const IDLE_IN_TRANSACTION_MAX_MS: u64 = 5_000;
 /// How long sent bytes may stay unacknowledged before a connection counts as lost, ms.
 pub const TCP_USER_TIMEOUT_MS: u64 = 10_000;
 /// Silence after which TCP keepalive probes start, s.

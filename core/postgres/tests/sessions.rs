@@ -95,6 +95,29 @@ async fn a_transaction_with_a_failed_statement_is_not_executed() {
 }
 
 #[tokio::test]
+async fn who_falls_silent_inside_a_transaction_gives_its_row_locks_back() {
+    let (server, pool) = server().await;
+    let admin = server.superuser().await;
+    admin.execute("INSERT INTO thing VALUES (1, 'a')", &[]).await.unwrap();
+    let mut frozen = pool.session().await.unwrap();
+    let held = frozen.begin().await.unwrap();
+    held.execute("UPDATE thing SET name = 'frozen' WHERE id = 1", &[]).await.unwrap();
+
+    let mut other = pool.session().await.unwrap();
+    let tx = other.begin().await.unwrap();
+    let free = tx.execute("UPDATE thing SET name = 'other' WHERE id = 1", &[]);
+    let free = tokio::time::timeout(LONG, free).await.expect("the row is free again");
+    assert_eq!(free.unwrap(), 1);
+    tx.commit(LONG).await.unwrap();
+
+    // It wakes up, and what it goes on to write is not executed.
+    held.execute("UPDATE thing SET name = 'late' WHERE id = 1", &[]).await.unwrap_err();
+    assert!(matches!(held.commit(LONG).await, Err(CommitError::NotExecuted(_))));
+    let name: String = admin.query("SELECT name FROM thing", &[]).await.unwrap()[0].get(0);
+    assert_eq!(name, "other");
+}
+
+#[tokio::test]
 async fn a_session_writes_in_transactions_only() {
     let (_server, pool) = server().await;
     let session = pool.session().await.unwrap();
