@@ -19,6 +19,7 @@ pub struct Registration {
     games: Vec<String>,
     allowed_origins: Vec<String>,
     launch_base_url: String,
+    reason: &'static str,
 }
 
 impl Registration {
@@ -31,6 +32,7 @@ impl Registration {
             games: vec!["hilo-dice".to_owned(), "wheel".to_owned()],
             allowed_origins: vec!["https://play.example".to_owned()],
             launch_base_url: "https://play.example/launch".to_owned(),
+            reason: "a test",
         }
     }
 }

@@ -64,7 +64,7 @@ async fn roles(cluster: &Cluster) {
     lacks_role(cluster, &by("vera", &switchover), "dr-lead");
     cluster.cli(&by("otto", &set));
     lacks_role(cluster, &by("otto", &switchover), "dr-lead");
-    lacks_role(cluster, &by("otto", &["loss", "claim", "--refund"]), "dr-lead");
+    lacks_role(cluster, &by("otto", &["loss", "claim", "--refund", "--reason", "r"]), "dr-lead");
     cluster.cli(&by(
         "dora",
         &["operator", "game", "set", "acme", "wheel", "--stake-max", "none", "--reason", "r"],

@@ -144,7 +144,7 @@ async fn honoured(cluster: &Cluster, operator: &Operator, held: &Held) {
         operator.post("/operator/v1/losses", &json!({ "receipt": plays[0]["receipt"] })).await;
     assert_eq!(again["state"], "settled");
     // Without a receipt those are taken that operators have filed.
-    let refunded = claims(&cluster.try_cli(&["loss", "claim", "--json"]));
+    let refunded = claims(&cluster.try_cli(&["loss", "claim", "--reason", "r", "--json"]));
     assert_eq!(refunded.len(), 1);
     assert_eq!(
         (&refunded[0]["state"], &refunded[0]["round"]),
@@ -206,7 +206,9 @@ pub(crate) fn claim(cluster: &Cluster, answers: &[&Value]) -> Output {
         path.display().to_string()
     };
     let files: Vec<String> = answers.iter().enumerate().map(file).collect();
-    let arguments = ["loss", "claim", "--json"].into_iter().chain(files.iter().map(String::as_str));
+    let arguments = ["loss", "claim", "--reason", "r", "--json"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str));
     cluster.try_cli(&arguments.collect::<Vec<_>>())
 }
 

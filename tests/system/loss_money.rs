@@ -161,7 +161,8 @@ async fn withheld(cluster: &Cluster, wallet: &Wallet, tail: &Tail) {
     let dead = dead["jobs"].as_array().expect("jobs");
     assert!(dead.iter().all(|job| job["answer"] == "withheld"), "{dead:?}");
     assert_eq!(dead.len(), tail.before.len());
-    for arguments in [&["loss", "release", "--json"][..], &["loss", "release"]] {
+    let release = ["loss", "release", "--reason", "r"];
+    for arguments in [&[&release[..], &["--json"]].concat()[..], &release] {
         let early = cluster.try_cli(arguments);
         assert_eq!(early.status.code(), Some(1), "the tail may have paid a win: {early:?}");
     }
@@ -174,7 +175,8 @@ fn given_up(cluster: &Cluster, tail: &Tail, when: &str) {
     let file = cluster.state().join("given-up.txt");
     std::fs::write(&file, text(&tail.given_up, "receipt")).expect("write a receipt");
     let file = file.display().to_string();
-    let refunded = claims(&cluster.try_cli(&["loss", "claim", &file, "--refund", "--json"]));
+    let refunded =
+        claims(&cluster.try_cli(&["loss", "claim", &file, "--refund", "--reason", "r", "--json"]));
     let told = (&refunded[0]["state"], &refunded[0]["money"], &refunded[0]["payout_micro"]);
     assert_eq!(told, (&"refunded".into(), &"by-hand".into(), &0.into()), "{when}");
 }
@@ -195,7 +197,7 @@ fn honoured(cluster: &Cluster, tail: &Tail) {
 
 /// The stake of the bet whose win was paid is never given back, the other one is.
 fn released(cluster: &Cluster, tail: &Tail) {
-    let output = cluster.try_cli(&["loss", "release", "--json"]);
+    let output = cluster.try_cli(&["loss", "release", "--reason", "r", "--json"]);
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(output.status.code(), Some(0), "{told:#}");
     let fates = told["rollbacks"].as_array().expect("rollbacks").iter();
@@ -207,7 +209,7 @@ fn released(cluster: &Cluster, tail: &Tail) {
         (bet, fate.to_owned())
     };
     assert_eq!(fates, tail.before.iter().map(wanted).collect());
-    let again = cluster.cli(&["loss", "release", "--json"]);
+    let again = cluster.cli(&["loss", "release", "--reason", "r", "--json"]);
     let again: Value = serde_json::from_str(&again).expect("JSON");
     assert_eq!(again["rollbacks"].as_array().map(Vec::len), Some(0), "{again}");
 }

@@ -90,6 +90,7 @@ pub(crate) struct NewOperator {
     pub(crate) games: Vec<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) launch_base_url: String,
+    pub(crate) reason: String,
 }
 
 /// The credential it answers with; the secret is told this once.

@@ -26,7 +26,7 @@ pub struct NewBody {
     allowed_origins: Vec<String>,
     launch_base_url: String,
     /// Why.
-    pub reason: Option<String>,
+    pub reason: String,
 }
 
 /// What is to change; what is absent stays.

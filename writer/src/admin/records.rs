@@ -26,7 +26,7 @@ pub struct RecordBody {
     actor: String,
     sha256: String,
     /// Why.
-    pub reason: Option<String>,
+    pub reason: String,
 }
 
 /// What is told of.

@@ -18,19 +18,11 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-/// What is entered where an older command gives no reason.
-const NO_REASON: &str = "not stated";
-
+/// What takes nothing else.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MaybeReason {
-    reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    reason: String,
+pub(super) struct Reason {
+    pub(super) reason: String,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +52,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
     match operation {
         Operation::CreateOperator => {
             let body: NewBody = parse(body)?;
-            let by = by_or(incoming, body.reason.as_deref())?;
+            let by = by(incoming, &body.reason)?;
             operators::create(engine, body, &by).await
         }
         Operation::ListOperators => {
@@ -73,7 +65,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
             operators::change(engine, &operator()?, body, &by).await
         }
         Operation::AddCredential => {
-            let by = by_or(incoming, parse::<MaybeReason>(body)?.reason.as_deref())?;
+            let by = by(incoming, &parse::<Reason>(body)?.reason)?;
             credentials::add(engine, &operator()?, None, &by).await
         }
         Operation::RotateCredential => {
@@ -81,7 +73,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
             credentials::add(engine, &operator()?, Some(overlap_s), &by(incoming, &reason)?).await
         }
         Operation::RevokeCredential => {
-            let by = by_or(incoming, parse::<MaybeReason>(body)?.reason.as_deref())?;
+            let by = by(incoming, &parse::<Reason>(body)?.reason)?;
             let fits = |id: &str| {
                 let fits = (1..=OPERATOR_KEY_ID_MAX_BYTES).contains(&id.len());
                 if fits { Ok(id.to_owned()) } else { Err(()) }
@@ -141,7 +133,7 @@ async fn operations(engine: &Engine, operation: Operation, incoming: &Incoming) 
                 let detail = "id, verb, outcome and actor are 1-128 bytes; sha256 is 64 hex digits";
                 return Err(Failure::with(Code::MalformedBody, detail));
             }
-            let by = by_or(incoming, body.reason.as_deref())?;
+            let by = by(incoming, &body.reason)?;
             change::execute(engine, &body.once(), &Submit { body: &body, by: &by }).await
         }
         _ => Err(Failure::new(Code::NotFound)),
@@ -180,13 +172,8 @@ async fn prove(engine: &Engine, asked: &Prove) -> Handled {
 }
 
 /// The person who asks, with a reason.
-fn by(incoming: &Incoming, reason: &str) -> Result<MadeBy, Failure> {
+pub(super) fn by(incoming: &Incoming, reason: &str) -> Result<MadeBy, Failure> {
     MadeBy::new(&incoming.head.extensions, reason)
-}
-
-/// The same, where a reason may be missing.
-pub(super) fn by_or(incoming: &Incoming, reason: Option<&str>) -> Result<MadeBy, Failure> {
-    by(incoming, reason.unwrap_or(NO_REASON))
 }
 
 /// A query parameter; none of them needs decoding.

@@ -1,6 +1,6 @@
 //! The cluster's own command line sets which captcha an operator's players answer.
 
-use super::admin::by_or;
+use super::admin::{Reason, by};
 use super::{Incoming, Operation, parse};
 use crate::admin::operators::not_written;
 use crate::answer::{Acknowledged, Failure, Handled, Reply};
@@ -28,13 +28,7 @@ struct CaptchaBody {
     timeout_ms: u32,
     #[serde(default)]
     admit_when_unavailable: bool,
-    reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OffBody {
-    reason: Option<String>,
+    reason: String,
 }
 
 impl CaptchaBody {
@@ -75,10 +69,9 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
         let reason = body.reason.clone();
         (Some(body.checked(engine, &operator)?), reason)
     } else {
-        let body: OffBody = parse(&incoming.body)?;
-        (None, body.reason)
+        (None, parse::<Reason>(&incoming.body)?.reason)
     };
-    let by = by_or(incoming, reason.as_deref())?;
+    let by = by(incoming, &reason)?;
     let mut session = engine.hands.session().await?;
     let tx = session.begin().await?;
     let reply = json!({ "operator": operator, "captcha": captcha.is_some() });

@@ -1,6 +1,6 @@
 //! The cluster's own command line sets schedules of timed rounds, and reads what became of rounds found under way.
 
-use super::admin::by_or;
+use super::admin::by;
 use super::{Incoming, Operation, parse};
 use crate::admin::operators::not_written;
 use crate::answer::{Acknowledged, Failure, Handled, Reply};
@@ -29,7 +29,7 @@ struct ScheduleBody {
     params: Option<String>,
     #[serde(default = "ScheduleBody::enabled")]
     enabled: bool,
-    reason: Option<String>,
+    reason: String,
 }
 
 pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Incoming) -> Handled {
@@ -38,7 +38,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
             let operator = incoming.id(OperatorId::parse, Code::NotFound)?;
             let operator = engine.directory.operator(&operator).await?;
             let body: ScheduleBody = parse(&incoming.body)?;
-            let by = by_or(incoming, body.reason.as_deref())?;
+            let by = by(incoming, &body.reason)?;
             set(engine, body.checked(&operator)?, &by).await
         }
         Operation::ListSchedules => list(engine).await,

@@ -1,5 +1,6 @@
 //! Receipts of lost bets are handed in, by operators and by the cluster's own command line.
 
+use super::admin::by;
 use super::{Incoming, Operation, parse};
 use crate::answer::{Failure, Handled, Reply};
 use crate::change::{self, Once};
@@ -8,7 +9,7 @@ use crate::ledger::loss_claims;
 use crate::ledger::requests::RequestId;
 use crate::limits;
 use crate::loss::{Claim, Claimant};
-use crate::operations::{self, MadeBy};
+use crate::operations;
 use domicile_core::error::Code;
 use domicile_core::ids::{Jurisdiction, RequestKey};
 use domicile_topology::agent_api::OrphanBet;
@@ -33,7 +34,7 @@ struct ClaimBody {
     kept: Option<OrphanBet>,
     #[serde(default)]
     refund: bool,
-    reason: Option<String>,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -62,8 +63,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
 /// A person's claim: looked at anew each time, and decided once by its own row.
 async fn claim(engine: &Engine, incoming: &Incoming) -> Handled {
     let body: ClaimBody = parse(&incoming.body)?;
-    let reason = body.reason.as_deref().unwrap_or("a receipt was handed in");
-    let by = MadeBy::new(&incoming.head.extensions, reason)?;
+    let by = by(incoming, &body.reason)?;
     let claim = Claim::new(engine, body.receipt, Claimant::Person(by))?;
     let claim = Claim { kept: body.kept, refund: body.refund, ..claim };
     let key = engine.ids.uuid_v7().to_string();

@@ -1,6 +1,6 @@
 //! The cluster's own command line sets operators' wallets, looks after their transactions and compares days.
 
-use super::admin::by_or;
+use super::admin::by;
 use super::{Incoming, Operation, parse};
 use crate::admin::operators::not_written;
 use crate::answer::{Acknowledged, Failure, Handled, Reply, Verdict};
@@ -46,7 +46,7 @@ struct WalletBody {
     retry_longest_ms: u32,
     #[serde(default = "WalletBody::give_up_after_s")]
     give_up_after_s: u32,
-    reason: Option<String>,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +78,7 @@ pub(super) async fn handle(engine: &Engine, operation: Operation, incoming: &Inc
         Operation::SetWallet => {
             let operator = engine.directory.operator(&operator()?).await?;
             let body: WalletBody = parse(&incoming.body)?;
-            let by = by_or(incoming, body.reason.as_deref())?;
+            let by = by(incoming, &body.reason)?;
             set(engine, &operator.id, &body, &by).await
         }
         Operation::ServedWallet => {

@@ -46,7 +46,7 @@ async fn each_role_may_do_what_it_may_and_is_told_what_it_lacks() {
     bench.operator("acme").await;
     let game = "/internal/v1/operators/acme/games/hilo-dice";
     let record = json!({ "kind": "plan", "id": "p", "verb": "switchover", "outcome": "done",
-        "actor": "anna", "sha256": "ab".repeat(32) });
+        "actor": "anna", "sha256": "ab".repeat(32), "reason": "r" });
     let cases = [
         ("GET", "/internal/v1/operators", json!(null), 0),
         ("GET", game, json!(null), 0),
@@ -78,11 +78,62 @@ async fn each_role_may_do_what_it_may_and_is_told_what_it_lacks() {
     }
 }
 
+/// The operations log says why of everything.
+#[tokio::test]
+async fn a_change_without_a_reason_is_refused() {
+    let bench = Bench::new().await;
+    bench.operator("acme").await;
+    let sha256 = "ab".repeat(32);
+    let cases = [
+        (
+            "",
+            json!({ "id": "b", "name": "b", "jurisdictions": ["MT"], "games": ["wheel"],
+            "allowed_origins": [], "launch_base_url": "https://b.example" }),
+        ),
+        ("/acme", json!({ "enabled": false })),
+        ("/acme/credentials", json!(null)),
+        ("/acme/credentials/rotate", json!({ "overlap_s": 10 })),
+        ("/../credentials/any/revoke", json!({})),
+        ("/acme/games/wheel", json!({ "enabled": true })),
+        ("/acme/games/wheel/suspend", json!({})),
+        (
+            "/acme/schedules",
+            json!({ "game": "wheel", "currency": "EUR", "jurisdictions": ["MT"],
+            "betting_ms": 1_000, "pause_ms": 0 }),
+        ),
+        (
+            "/acme/wallet",
+            json!({ "base_url": "https://wallet.example", "signing": "hmac-sha256",
+            "key_id": "k", "key_b64": "AAAAAAAAAAAAAAAAAAAAAA==", "duplicate": "done" }),
+        ),
+        ("/acme/captcha", json!({ "secret": "s" })),
+        ("/acme/captcha/off", json!({})),
+        ("/../sessions/revoke", json!({ "operator": "acme" })),
+        ("/../losses/claim", json!({ "receipt": "r" })),
+        (
+            "/../operations",
+            json!({ "kind": "plan", "id": "p", "verb": "switchover", "outcome": "done",
+            "actor": "anna", "sha256": sha256 }),
+        ),
+    ];
+    for (path, body) in cases {
+        let path = match path.strip_prefix("/..") {
+            Some(path) => format!("/internal/v1{path}"),
+            None => format!("/internal/v1/operators{path}"),
+        };
+        let answer = by(&bench, Role::DrLead, "POST", &path, &body).await;
+        assert_eq!((answer.status, answer.code()), (400, "malformed-body".into()), "{path}");
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("missing field `reason`"), "{path}: {detail}");
+    }
+    assert_eq!(bench.count("SELECT count(*) FROM ledger.operator").await, 1);
+}
+
 /// A refund is for good, and only a dr-lead is shown what may forbid it.
 #[tokio::test]
 async fn receipts_are_claimed_by_those_who_may_see_what_nodes_have_kept() {
     let bench = Bench::new().await;
-    let body = json!({ "receipt": "none", "kept": null, "refund": true });
+    let body = json!({ "receipt": "none", "kept": null, "refund": true, "reason": "r" });
     for (role, code) in [(Role::Operator, "role-insufficient"), (Role::DrLead, "receipt-invalid")] {
         let answer = by(&bench, role, "POST", "/internal/v1/losses/claim", &body).await;
         assert_eq!(answer.code(), code, "{role:?}: {}", answer.json());
@@ -233,14 +284,15 @@ async fn every_change_is_in_the_log_and_a_changed_row_is_found() {
     let path = "/internal/v1/operators/acme/games/wheel/suspend";
     post(&bench, path, json!({ "reason": "Prüfung" })).await.expect(200);
     let record = json!({ "kind": "drill", "id": "d1", "verb": "round-trip", "outcome": "met",
-        "actor": "anna", "sha256": "cd".repeat(32) });
+        "actor": "anna", "sha256": "cd".repeat(32), "reason": "r" });
     for _ in 0..2 {
         by(&bench, Role::DrLead, "POST", "/internal/v1/operations", &record).await.expect(201);
     }
     // An agent and the command that ran the plan: whoever comes first.
     for (role, sha256) in [(Role::Agent, "ab"), (Role::DrLead, "cd"), (Role::Agent, "ab")] {
         let record = json!({ "kind": "plan", "id": "auto-failover-2-0a", "verb": "failover",
-            "outcome": "completed", "actor": "agent ledger-de", "sha256": sha256.repeat(32) });
+            "outcome": "completed", "actor": "agent ledger-de", "sha256": sha256.repeat(32),
+            "reason": "r" });
         by(&bench, role, "POST", "/internal/v1/operations", &record).await.expect(201);
     }
     let (texts, checkpoint) = entries(&bench, 5).await;

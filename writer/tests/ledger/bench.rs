@@ -429,7 +429,7 @@ impl Bench {
         let body = json!({
             "id": id, "name": id, "jurisdictions": ["MT", "DE"], "games": ["hilo-dice", "wheel"],
             "allowed_origins": ["https://play.example"],
-            "launch_base_url": "https://play.example/launch",
+            "launch_base_url": "https://play.example/launch", "reason": "a test",
         });
         let path = "/internal/v1/operators";
         let answer = self.send(Role::Ctl, "POST", path, &[], body.to_string().as_bytes()).await;

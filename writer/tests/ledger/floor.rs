@@ -30,7 +30,7 @@ fn acme() -> OperatorId {
 pub(crate) async fn schedule(bench: &Bench, game: &str, betting_ms: i64, enabled: bool) {
     let body = json!({
         "game": game, "currency": "EUR", "jurisdictions": ["MT", "DE"], "betting_ms": betting_ms,
-        "pause_ms": 100, "enabled": enabled,
+        "pause_ms": 100, "enabled": enabled, "reason": "a test",
     });
     let path = "/internal/v1/operators/acme/schedules";
     bench.send(Role::Ctl, "POST", path, &[], body.to_string().as_bytes()).await.expect(200);

@@ -6,6 +6,8 @@ use domicile_service::peer::Role;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+const WHY: &[u8] = br#"{"reason":"a test"}"#;
+
 fn session_body(key: Option<&str>) -> Value {
     let mut body = json!({
         "player": "p1", "game": "hilo-dice", "currency": "EUR", "jurisdiction": "MT",
@@ -122,7 +124,7 @@ async fn credentials_come_and_go() {
     let first = bench.operator("acme").await;
     let twice = json!({
         "id": "acme", "name": "x", "jurisdictions": ["MT"], "games": ["wheel"],
-        "allowed_origins": [], "launch_base_url": "https://x.example",
+        "allowed_origins": [], "launch_base_url": "https://x.example", "reason": "r",
     });
     let path = "/internal/v1/operators";
     let answer = bench.send(Role::Ctl, "POST", path, &[], twice.to_string().as_bytes()).await;
@@ -130,11 +132,11 @@ async fn credentials_come_and_go() {
     let denied = bench.send(Role::Router, "POST", path, &[], twice.to_string().as_bytes()).await;
     assert_eq!(denied.code(), "peer-forbidden");
     let added =
-        bench.send(Role::Ctl, "POST", "/internal/v1/operators/acme/credentials", &[], b"").await;
+        bench.send(Role::Ctl, "POST", "/internal/v1/operators/acme/credentials", &[], WHY).await;
     let second = Operator::from_answer(&added.expect(201));
     second.session(&bench, "p1", "MT", "wheel").await;
     let revoke = format!("/internal/v1/credentials/{}/revoke", first.key_id);
-    bench.send(Role::Ctl, "POST", &revoke, &[], b"").await.expect(200);
+    bench.send(Role::Ctl, "POST", &revoke, &[], WHY).await.expect(200);
     bench.clock.advance(Duration::from_secs(2));
     let refused = first.send(&bench, "POST", "/operator/v1/sessions", &session_body(None)).await;
     assert_eq!(refused.code(), "operator-key-unknown");

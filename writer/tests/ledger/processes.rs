@@ -219,7 +219,7 @@ async fn what_one_process_revokes_the_other_honours() {
     assert_eq!(after.code(), "session-revoked");
 
     let revoke = format!("/internal/v1/credentials/{}/revoke", operator.key_id);
-    one.send(Role::Ctl, "POST", &revoke, &[], b"{}").await.expect(200);
+    one.send(Role::Ctl, "POST", &revoke, &[], br#"{"reason":"r"}"#).await.expect(200);
     one.clock.advance(limits::DIRECTORY_MAX_AGE);
     let path = format!("/operator/v1/rounds/{round}");
     let refused = operator.send(&other, "GET", &path, &Value::Null).await;
@@ -300,7 +300,7 @@ async fn each_process_tells_which_wallet_it_serves() {
     let (one, other, _operator) = two().await;
     let path = "/internal/v1/operators/acme/wallet";
     let body = json!({ "base_url": "https://wallet.example", "signing": "hmac-sha256",
-        "key_id": "k", "key_b64": base64::encode(&[7; 16]), "duplicate": "done" });
+        "key_id": "k", "key_b64": base64::encode(&[7; 16]), "duplicate": "done", "reason": "r" });
     let set = one.send(Role::Ctl, "POST", path, &[], body.to_string().as_bytes()).await.expect(200);
     assert_eq!(set["revision"], 1);
     let served = async |bench: &Bench| {

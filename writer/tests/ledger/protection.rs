@@ -204,7 +204,8 @@ async fn an_operator_that_wants_a_captcha_gets_no_session_without_a_right_answer
     let asked = Arc::<Site>::default();
     let (url, _drain) = site(&bench, &asked).await;
     let says = |text: &str| text.clone_into(&mut asked.says.lock().unwrap());
-    let captcha = json!({ "secret": "s3cret&", "siteverify_url": url, "timeout_ms": 500 });
+    let captcha =
+        json!({ "secret": "s3cret&", "siteverify_url": url, "timeout_ms": 500, "reason": "r" });
     set(&bench, "", &captcha).await.expect(200);
     assert_eq!(open(&bench, &operator, "none", None).await.code(), "captcha-refused");
     assert!(asked.forms.lock().unwrap().is_empty(), "without an answer nobody is asked");
@@ -229,7 +230,7 @@ async fn an_operator_that_wants_a_captcha_gets_no_session_without_a_right_answer
     open(&bench, &operator, "silent", Some("t")).await.expect(201);
     says(r#"{"success":false}"#);
     assert_eq!(open(&bench, &operator, "no", Some("t")).await.status, 403, "a no is a no");
-    set(&bench, "/off", &json!({})).await.expect(200);
+    set(&bench, "/off", &json!({ "reason": "r" })).await.expect(200);
     open(&bench, &operator, "after", None).await.expect(201);
     let sealed =
         "SELECT count(*) FROM ledger.captcha WHERE position('s3cret'::bytea IN secret_sealed) > 0";

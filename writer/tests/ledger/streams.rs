@@ -144,6 +144,7 @@ async fn a_player_sees_no_round_of_another_jurisdiction() {
     let elsewhere = operator.session(&bench, "p2", "DE", "hilo-dice").await;
     let body = json!({
         "game": "hilo-dice", "currency": "EUR", "jurisdictions": ["MT"], "betting_ms": 1_000, "pause_ms": 0,
+        "reason": "a test",
     });
     let path = "/internal/v1/operators/acme/schedules";
     bench.send(Role::Ctl, "POST", path, &[], body.to_string().as_bytes()).await.expect(200);

@@ -38,6 +38,7 @@ impl Scene {
             "base_url": wallet.url, "signing": "hmac-sha256", "key_id": KEY_ID,
             "key_b64": base64::encode(SECRET), "duplicate": "conflict",
             "timeout_ms": 700, "retry_first_ms": 20, "retry_longest_ms": 200, "breaker_failures": 1000,
+            "reason": "a test",
         });
         for (name, value) in options.as_object().unwrap() {
             body[name] = value.clone();

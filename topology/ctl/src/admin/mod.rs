@@ -101,13 +101,10 @@ async fn create(layout: &Layout, args: CreateArgs) -> Result<()> {
         games: if args.games.is_empty() { all() } else { args.games },
         allowed_origins: args.origins,
         launch_base_url: args.launch_base_url,
+        reason: args.reason,
     };
-    let mut body = serde_json::to_value(&wanted)?;
-    if let Some(body) = body.as_object_mut() {
-        body.insert("reason".to_owned(), args.reason.into());
-    }
     let writer = Writer::current(layout).await?;
-    issued(&writer.post("/internal/v1/operators", &body).await?, args.json)
+    issued(&writer.post("/internal/v1/operators", &wanted).await?, args.json)
 }
 
 async fn list(layout: &Layout, json: bool) -> Result<()> {

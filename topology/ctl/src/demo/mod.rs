@@ -210,6 +210,7 @@ fn new_operator(id: &str, jurisdictions: &[Jurisdiction]) -> NewOperator {
         games: games::ALL.iter().map(|game| game.code().to_owned()).collect(),
         allowed_origins: vec!["https://play.example".into()],
         launch_base_url: "https://play.example/launch".into(),
+        reason: "the demo's own".into(),
     }
 }
 

@@ -57,6 +57,8 @@ const CALLED_OFF: u8 = 3;
 
 /// The operator whose players play during a drill.
 pub(crate) const OPERATOR: &str = "drill";
+/// Why it is there, for the operations log.
+const REASON: &str = "the drill's own";
 
 /// The command.
 pub(crate) async fn run(layout: &Layout, args: &DrillArgs) -> Result<u8> {
@@ -275,6 +277,7 @@ async fn register(
         games: games::ALL.iter().map(|game| game.code().to_owned()).collect(),
         allowed_origins: Vec::new(),
         launch_base_url: "https://drill.invalid/launch".to_owned(),
+        reason: REASON.to_owned(),
     };
     let writer = Writer::current(layout).await?;
     let created: Result<NewCredential> = writer.post("/internal/v1/operators", &new).await;
@@ -282,7 +285,8 @@ async fn register(
         credential
     } else {
         let path = format!("/internal/v1/operators/{OPERATOR}/credentials");
-        writer.post(&path, &json!({})).await.context("the drill's operator has no credential")?
+        let why = json!({ "reason": REASON });
+        writer.post(&path, &why).await.context("the drill's operator has no credential")?
     };
     let router =
         topology.routers.iter().find(|router| router.region == topology.failover.preferred_region);

@@ -68,7 +68,7 @@ pub(crate) struct ClaimArgs {
     refund: bool,
     /// Why; kept in the operations log
     #[arg(long)]
-    reason: Option<String>,
+    reason: String,
     /// What became of each, as JSON
     #[arg(long)]
     json: bool,

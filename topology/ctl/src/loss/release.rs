@@ -44,7 +44,7 @@ pub(crate) struct ReleaseArgs {
     refund: bool,
     /// Why; kept in the operations log
     #[arg(long)]
-    reason: Option<String>,
+    reason: String,
     /// What became of each, as JSON
     #[arg(long)]
     json: bool,
@@ -117,7 +117,7 @@ pub(super) async fn run(layout: &Layout, args: &ReleaseArgs) -> Result<u8> {
         let known = known(layout, some).await?;
         for held in some {
             let fate = decide(held.bet, &known, args.refund);
-            let fate = carry_out(&writer, held, fate, args.reason.as_deref()).await?;
+            let fate = carry_out(&writer, held, fate, &args.reason).await?;
             told.push(tell(held, fate));
         }
     }
@@ -208,13 +208,13 @@ fn decide(bet: BetId, known: &Known, refund: bool) -> Fate {
     Fate::Waits(format!("its win may have been paid: {}", known.unknown.join("; ")))
 }
 
-async fn carry_out(writer: &Writer, held: &Held, fate: Fate, reason: Option<&str>) -> Result<Fate> {
+async fn carry_out(writer: &Writer, held: &Held, fate: Fate, reason: &str) -> Result<Fate> {
     let (verb, found) = match &fate {
         Fate::Released => ("retry", "no lost tail has paid a win of this bet".to_owned()),
         Fate::Paid(win) => ("resolve", format!("the wallet has paid the lost tail's win {win}")),
         Fate::Waits(_) => return Ok(fate),
     };
-    let reason = reason.map_or_else(|| found.clone(), |reason| format!("{found}: {reason}"));
+    let reason = format!("{found}: {reason}");
     let path = format!("/internal/v1/wallet-jobs/{}/{verb}", held.id);
     let _shown: Value = writer.post(&path, &json!({ "reason": reason })).await?;
     Ok(fate)
