@@ -155,4 +155,20 @@ async fn a_wallet_is_served_by_every_process_once_the_command_has_ended() {
             assert_eq!(served["base_url"], url, "{}", writer.node);
         }
     }
+
+    let dead = "writer-mt-2";
+    cluster.cli(&["stop", dead]);
+    let url = "https://wallet.example/last";
+    let set = ["wallet", "set", "first", "--url", url, "--key-id", "k", "--key-file", &key];
+    let set = [&set[..], &["--duplicate", "done", "--reason", "a test"]].concat();
+    let output = cluster.try_cli(&set);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("is stored") && said.contains(dead), "{said}");
+    assert!(!said.contains("writer-mt does"), "only what did not confirm: {said}");
+    cluster.cli(&["start", dead]);
+    let dead = topology.writers.iter().find(|writer| writer.node.as_str() == dead);
+    let path = format!("{}/internal/v1/operators/first/wallet", dead.expect("it").endpoint);
+    let served: Value = client.get_json(&path).await.expect("an answer");
+    assert_eq!(served["base_url"], url, "what was stored is served from the start");
 }

@@ -18,6 +18,14 @@ use zeroize::Zeroizing;
 
 /// How long writer processes may take to serve a new setting; each reads again every second.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+/// Done.
+const DONE: u8 = 0;
+/// The setting is stored, and a writer process has not said that it serves it.
+const STORED_ONLY: u8 = 2;
+
+/// What to do then.
+const NOT_HEARD_OF: &str = "Nothing has to be set again. A process that is dead serves the wallet from its next start; one that runs reads \
+     it every second: see its log, or start it again. Bets it takes until then are taken as before, at no wallet if there was none.";
 
 /// A wallet as one writer process serves it.
 #[derive(Debug, Deserialize)]
@@ -28,6 +36,10 @@ pub(crate) struct Served {
 #[derive(Debug, Subcommand)]
 pub(crate) enum WalletCommand {
     /// Set an operator's wallet; done once every writer process serves it
+    #[command(
+        after_help = "Exit codes: 0 every writer process serves it · 1 failed, or nobody knows whether it is set: set it again · 2 it is stored, but not every process has \
+                      said that it serves it: which one, and what to do · 64 the command line is wrong"
+    )]
     Set(SetArgs),
     /// Transactions that are not done
     #[command(subcommand)]
@@ -122,7 +134,7 @@ pub(crate) struct ActArgs {
 pub(crate) async fn run(layout: &Layout, command: WalletCommand) -> Result<u8> {
     let writer = Writer::current(layout).await?;
     match command {
-        WalletCommand::Set(args) => set(layout, &writer, &args).await?,
+        WalletCommand::Set(args) => return set(layout, &writer, &args).await,
         WalletCommand::Jobs(JobsCommand::List { operator, status, after, json }) => {
             let path = format!("{}/jobs", of(&operator)?);
             let listed: Value =
@@ -136,7 +148,7 @@ pub(crate) async fn run(layout: &Layout, command: WalletCommand) -> Result<u8> {
         WalletCommand::Jobs(JobsCommand::Retry(args)) => act(&writer, &args, "retry").await?,
         WalletCommand::Jobs(JobsCommand::Resolve(args)) => act(&writer, &args, "resolve").await?,
     }
-    Ok(0)
+    Ok(DONE)
 }
 
 /// The path of an operator's wallet.
@@ -144,7 +156,7 @@ pub(crate) fn of(operator: &str) -> Result<String> {
     Ok(format!("/internal/v1/operators/{}/wallet", OperatorId::parse(operator)?))
 }
 
-async fn set(layout: &Layout, writer: &Writer, args: &SetArgs) -> Result<()> {
+async fn set(layout: &Layout, writer: &Writer, args: &SetArgs) -> Result<u8> {
     let key = std::fs::read(&args.key_file).map(Zeroizing::new);
     let key = key.with_context(|| format!("cannot read {}", args.key_file.display()))?;
     let mut body = json!({
@@ -167,27 +179,34 @@ async fn set(layout: &Layout, writer: &Writer, args: &SetArgs) -> Result<()> {
         body.extend(given);
     }
     let set: Served = writer.post(&of(&args.operator)?, &body).await?;
-    taken_up(layout, &args.operator, set.revision).await?;
-    term::say(format_args!("the wallet of {} is {}", args.operator, args.url))
+    if let Err(error) = taken_up(layout, &args.operator, set.revision).await {
+        term::note(format_args!("domicile: {error:#}"))?;
+        term::note(NOT_HEARD_OF)?;
+        return Ok(STORED_ONLY);
+    }
+    term::say(format_args!("the wallet of {} is {}", args.operator, args.url))?;
+    Ok(DONE)
 }
 
 /// Waits until every writer process serves this revision of the wallet: a bet that another took before has no stake there.
 pub(crate) async fn taken_up(layout: &Layout, operator: &str, revision: Option<i64>) -> Result<()> {
     let path = of(operator)?;
-    let what = format!("the wallet of {operator} is set, but not every writer process serves it");
+    let what =
+        format!("the wallet of {operator} is stored, but not every writer process serves it");
     wait::until(what, TAKEN_UP_WITHIN, || async {
         let all = match Writer::all_current(layout).await {
             Ok(all) => all,
             Err(error) => return Look::NotYet(format!("{error:#}")),
         };
+        let mut without = Vec::new();
         for (node, writer) in all {
             match writer.get::<Served>(&path).await {
                 Ok(served) if served.revision >= revision => {}
-                Ok(_) => return Look::NotYet(format!("{node} serves what was before")),
-                Err(error) => return Look::NotYet(format!("{node}: {error:#}")),
+                Ok(_) => without.push(format!("{node} serves what was before")),
+                Err(error) => without.push(format!("{node} does not answer: {error:#}")),
             }
         }
-        Look::Done(())
+        if without.is_empty() { Look::Done(()) } else { Look::NotYet(without.join("; ")) }
     })
     .await
 }
