@@ -1,6 +1,7 @@
 //! What persons administer, on a whole cluster: who may do what, credentials rotated under load, sessions refused at every
 //! door within seconds, a suspension that refunds at the wallet, and a log that cannot be rewritten unseen.
 
+use crate::etcd_roles;
 use domicile_service::client::{ClientLimits, HttpClient};
 use domicile_service::tls::ClientTls;
 use domicile_tests::cluster::{self, Cluster};
@@ -32,6 +33,7 @@ async fn persons_administer_and_the_log_tells() {
     let cluster = Cluster::start("admin", places);
     let operator = cluster.operator("acme", &["MT"], "MT").await;
     roles(&cluster).await;
+    etcd_roles::refuse_what_a_role_may_not_change(&cluster).await;
     let operator = rotation(&cluster, &operator).await;
     revocation(&cluster, &operator).await;
     suspension(&cluster, &operator).await;

@@ -7,6 +7,7 @@ mod answers;
 mod chaos;
 mod crash_points;
 mod demo;
+mod etcd_roles;
 mod faults;
 mod floor;
 mod forced;

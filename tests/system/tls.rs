@@ -93,7 +93,7 @@ async fn all_seen(server: &Client, node: &str, wanted: &[String]) {
 
 /// Whether the certificate is that of the process which this role and application name stand for.
 fn shows_its_own(link: &Link, node: &str) -> bool {
-    let issued = |node: &str, role: &str| link.certificate == format!("/CN={node}/OU={role}");
+    let issued = |node: &str, role: &str| link.certificate == format!("/CN={role}/OU={node}");
     match link.user.as_str() {
         "domicile_writer" => {
             link.application == "domicile-writer/writer-mt" && issued("writer-mt", "writer")

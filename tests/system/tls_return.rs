@@ -62,5 +62,5 @@ async fn streams_under_tls(cluster: &Cluster) {
          JOIN pg_stat_replication r USING (pid) WHERE r.sync_state = 'sync'";
     let row = primary.query_one(sql, &[]).await.expect("the standby's stream");
     let link: (String, String) = (row.get(0), row.get(1));
-    assert_eq!(link, ("TLSv1.3".to_owned(), "/CN=ledger-mt/OU=agent".to_owned()));
+    assert_eq!(link, ("TLSv1.3".to_owned(), "/CN=agent/OU=ledger-mt".to_owned()));
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: an identity comes from a certificate the handshake verified, from its one SPIFFE URI
 //! `spiffe://<cluster>/<role>/<node>`; a certificate without exactly one such name has no identity. The
-//! subject's common name means nothing. A person is named like a node, with a grade for a role.
+//! subject's common name means nothing here: it is for etcd. A person is named like a node, with a grade for a role.
 
 use std::convert::Infallible;
 use std::sync::Arc;

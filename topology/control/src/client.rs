@@ -44,6 +44,10 @@ impl ControlClient {
         &self.etcd
     }
 
+    pub(crate) fn cluster(&self) -> &ClusterId {
+        &self.cluster
+    }
+
     /// The full key of a name in this cluster: `/domicile/<cluster>/<name>`.
     pub fn key(&self, name: &str) -> String {
         format!("/domicile/{}/{name}", self.cluster)

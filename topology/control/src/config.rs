@@ -15,6 +15,8 @@ pub mod limits {
     pub const ATTEMPT_TIMEOUT_MS: u64 = 2_000;
     /// The same for a keep-alive, milliseconds: a silent endpoint must not cost the lease.
     pub const KEEP_ALIVE_ATTEMPT_TIMEOUT_MS: u64 = 700;
+    /// Pause before what met a change of etcd's users is asked again, milliseconds.
+    pub const USERS_CHANGED_PAUSE_MS: u64 = 20;
     /// How long an answer shows that an endpoint is alive, milliseconds.
     pub const LIVE_FOR_MS: u64 = 500;
     /// Time between two proofs that the control plane is there, milliseconds.

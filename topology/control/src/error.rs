@@ -2,6 +2,7 @@
 
 use crate::Versioned;
 use crate::config::limits::{MAX_ENDPOINTS, MAX_VALUE_BYTES};
+use domicile_core::error::Code;
 use domicile_topology::Record;
 use domicile_topology::address::InvalidAddress;
 use domicile_topology::document::SuccessionRefused;
@@ -35,6 +36,14 @@ pub enum Error {
         operation: &'static str,
         /// etcd's reason.
         cause: String,
+    },
+    /// etcd does not let the role of this certificate do it; nothing was changed.
+    #[error("{code}: etcd {operation}: refused for the role in this certificate; {needed}", code = Code::RoleInsufficient)]
+    RoleInsufficient {
+        /// What was asked.
+        operation: &'static str,
+        /// Which roles may.
+        needed: String,
     },
     /// Somebody else changed the record first; nothing was changed.
     #[error("the control record was changed by somebody else")]

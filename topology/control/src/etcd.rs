@@ -2,8 +2,9 @@
 //!
 //! Invariants: reads are linearizable – a majority has confirmed them; a transaction is sent once, to an endpoint that
 //! has just shown that it is alive, and a lost answer is [`Error::OutcomeUnknown`].
-//! Deliberately absent: authentication by password, and everything the control plane does not use.
+//! Deliberately absent: passwords – who somebody is says their certificate – and everything the control plane does not use.
 
+pub(crate) mod auth;
 mod endpoints;
 mod lease;
 mod member;
@@ -16,12 +17,14 @@ pub(crate) use stream::Event;
 
 use crate::config::{ControlConfig, limits};
 use crate::error::Error;
+use crate::roles;
 use endpoints::{Attempts, Endpoints, Method, method};
 use messages::{
     COMPARE_CREATE, COMPARE_EQUAL, COMPARE_MOD, CompareWith, DeleteRangeRequest,
     DeleteRangeResponse, KeyValue, PutRequest, PutResponse, RangeRequest, RangeResponse,
     RequestKind, RequestOp, ResponseHeader, ResponseKind, TxnRequest, TxnResponse,
 };
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,7 +145,7 @@ impl Etcd {
         check_size(key, &value)?;
         self.find_live_endpoint(key).await?;
         let answer: PutResponse =
-            self.0.call(PUT, put_request(key, value, lease), Attempts::Once).await?;
+            self.change(PUT, put_request(key, value, lease), &[key.to_owned()]).await?;
         Ok(revision(answer.header.as_ref()))
     }
 
@@ -150,7 +153,7 @@ impl Etcd {
     pub async fn delete(&self, key: &str) -> Result<bool, Error> {
         self.find_live_endpoint(key).await?;
         let request = DeleteRangeRequest { key: key.into(), range_end: Vec::new() };
-        let answer: DeleteRangeResponse = self.0.call(DELETE, request, Attempts::Once).await?;
+        let answer: DeleteRangeResponse = self.change(DELETE, request, &[key.to_owned()]).await?;
         Ok(answer.deleted > 0)
     }
 
@@ -165,6 +168,7 @@ impl Etcd {
                 check_size(key, value)?;
             }
         }
+        let to_change: Vec<_> = changes.iter().map(|change| change.key().to_owned()).collect();
         let keys = conditions.iter().map(Condition::key);
         let reads = keys.map(|key| RequestKind::Range(range(key, Vec::new(), 1)));
         let request = TxnRequest {
@@ -173,7 +177,7 @@ impl Etcd {
             failure: reads.map(operation).collect(),
         };
         self.find_live_endpoint(conditions.first().map_or("/", Condition::key)).await?;
-        let answer: TxnResponse = self.0.call(TXN, request, Attempts::Once).await?;
+        let answer: TxnResponse = self.change(TXN, request, &to_change).await?;
         if answer.succeeded {
             return Ok(Transaction::Done(revision(answer.header.as_ref())));
         }
@@ -182,6 +186,20 @@ impl Etcd {
             Some(ResponseKind::Put(_) | ResponseKind::Delete(_)) | None => None,
         });
         Ok(Transaction::Refused(found.collect()))
+    }
+
+    /// Asks for a change of these keys, once; a refusal says who may.
+    async fn change<Q, R>(&self, method: Method, request: Q, keys: &[String]) -> Result<R, Error>
+    where
+        Q: Message + Clone + 'static,
+        R: Message + Default + 'static,
+    {
+        self.0.call(method, request, Attempts::Once).await.map_err(|error| match error {
+            Error::RoleInsufficient { operation, .. } => {
+                Error::RoleInsufficient { operation, needed: roles::who_changes(keys) }
+            }
+            other => other,
+        })
     }
 
     /// Turns to an endpoint that answers, so that a change sent once is sent to a live one. One that answered just
@@ -217,6 +235,13 @@ impl Condition {
 }
 
 impl Change {
+    fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+            Self::DeletePrefix { prefix } => prefix,
+        }
+    }
+
     fn request(self) -> RequestKind {
         match self {
             Self::Put { key, value, lease } => RequestKind::Put(put_request(&key, value, lease)),
@@ -268,7 +293,7 @@ fn check_size(key: &str, value: &[u8]) -> Result<(), Error> {
 }
 
 /// The first key after all that begin with `prefix`; etcd's "to the end" if there is none.
-fn prefix_end(prefix: &str) -> Vec<u8> {
+pub(crate) fn prefix_end(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {

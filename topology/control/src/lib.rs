@@ -8,6 +8,7 @@
 mod cache;
 mod client;
 mod config;
+mod enforce;
 mod error;
 pub mod etcd;
 mod follow;
@@ -15,10 +16,12 @@ mod leases;
 mod patience;
 mod pins;
 pub mod plans;
+pub mod roles;
 mod watch;
 
 pub use client::{ControlClient, Published};
 pub use config::{ControlConfig, TlsPaths, limits};
+pub use enforce::Enforced;
 pub use error::Error;
 pub use etcd::{LeaseId, Revision};
 pub use leases::{Leases, Renewal};

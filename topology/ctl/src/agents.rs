@@ -12,6 +12,7 @@ use domicile_topology::address::ServiceUrl;
 use domicile_topology::observed::NodeStatus;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::path::Path;
 
 /// The operator's HTTP client.
 #[derive(Debug, Clone)]
@@ -21,7 +22,11 @@ pub(crate) struct Agents {
 
 /// The operator's certificate files.
 pub(crate) fn tls_files(layout: &Layout) -> TlsFiles {
-    let folder = layout.operator_tls();
+    tls_files_in(&layout.operator_tls())
+}
+
+/// The files of a certificate's folder.
+pub(crate) fn tls_files_in(folder: &Path) -> TlsFiles {
     TlsFiles {
         cert: folder.join("cert.pem"),
         key: folder.join("key.pem"),

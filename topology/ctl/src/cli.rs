@@ -296,6 +296,13 @@ pub(crate) enum PkiCommand {
     Issue(IssueArgs),
     /// Issue or renew a person's certificate, which says who acts and in which role
     Person(PersonArgs),
+    /// Have etcd enforce the roles in certificates
+    #[command(
+        after_help = "Makes etcd's users and what each role may change, and tells etcd to ask for them; done again, it corrects \
+        what differs. `up` does it itself. Elsewhere, run it on the machine that has the authority, once every process was \
+        started with a certificate whose common name is its role."
+    )]
+    Enforce,
 }
 
 #[derive(Debug, Args)]

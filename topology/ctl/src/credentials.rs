@@ -9,7 +9,7 @@ use crate::layout::{self, Layout};
 use crate::operations::submit::{self, Record};
 use crate::pki::{Authority, Issue, Subject};
 use crate::term;
-use crate::up::Cluster;
+use crate::up::{Cluster, roles};
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use domicile_core::claims::Claims;
@@ -27,7 +27,10 @@ use serde::{Deserialize, Serialize};
 const WRITER_TIMEOUT_MS: u64 = 35_000;
 
 /// `domicile pki`.
-pub(crate) fn pki(command: PkiCommand, layout: impl FnOnce() -> Result<Layout>) -> Result<u8> {
+pub(crate) async fn pki(
+    command: PkiCommand,
+    layout: impl FnOnce() -> Result<Layout>,
+) -> Result<u8> {
     let now_unix_s = SystemClock.now_unix_s();
     match command {
         PkiCommand::Init { cluster, authority } => {
@@ -36,6 +39,7 @@ pub(crate) fn pki(command: PkiCommand, layout: impl FnOnce() -> Result<Layout>) 
         }
         PkiCommand::Issue(args) => issue(args, now_unix_s)?,
         PkiCommand::Person(args) => person(&layout()?, args, now_unix_s)?,
+        PkiCommand::Enforce => enforce(&layout()?, now_unix_s).await?,
     }
     Ok(0)
 }
@@ -58,11 +62,7 @@ fn issue(args: IssueArgs, now_unix_s: u64) -> Result<()> {
 }
 
 fn person(layout: &Layout, args: PersonArgs, now_unix_s: u64) -> Result<()> {
-    let folder = layout.operator().join("authority");
-    if !folder.join("ca.key").exists() {
-        bail!("there is no authority in {}; `domicile up` makes one", folder.display());
-    }
-    let authority = Authority::open_or_create(&folder, &layout.topology()?.cluster, now_unix_s)?;
+    let authority = own_authority(layout, &layout.topology()?.cluster, now_unix_s)?;
     let out = args.out.unwrap_or_else(|| layout.person_tls(&args.name));
     out.parent().map_or(Ok(()), |parent| files::folder(parent, MODE_FOLDER_SECRET))?;
     let subject = Subject { role: args.role, node: args.name.to_string(), hosts: Vec::new() };
@@ -71,6 +71,21 @@ fn person(layout: &Layout, args: PersonArgs, now_unix_s: u64) -> Result<()> {
         Issue::Written => "issued",
     };
     term::say(format_args!("{what}: {}/{} in {}", subject.role, subject.node, out.display()))
+}
+
+async fn enforce(layout: &Layout, now_unix_s: u64) -> Result<()> {
+    let topology = layout.topology()?;
+    roles::issue_root(layout, &own_authority(layout, &topology.cluster, now_unix_s)?)?;
+    term::say(format_args!("roles in etcd: {}", roles::enforce(&topology, layout).await?))
+}
+
+/// The authority in the state folder, which must be there.
+fn own_authority(layout: &Layout, cluster: &ClusterId, now_unix_s: u64) -> Result<Authority> {
+    let folder = layout.operator().join("authority");
+    if !folder.join("ca.key").exists() {
+        bail!("there is no authority in {}; `domicile up` makes one", folder.display());
+    }
+    Authority::open_or_create(&folder, cluster, now_unix_s)
 }
 
 /// `domicile keys`: the topology with the public halves, on standard output.

@@ -6,6 +6,7 @@
 //! <state>/bin/                   the programs, as installed by the last `up`
 //! <state>/operator/              the operator's own: authority, keys, passwords, the first person's certificate
 //! <state>/operator/people/<name> another person's certificate
+//! <state>/operator/etcd-root/    the certificate that sets up the users of etcd
 //! <state>/nodes/<node>/<part>/   what that process needs, and nothing else: config.toml tls/ secrets/ keys/ log
 //! ```
 //! Invariant: no node folder holds another node's secret; on separate machines each would get its own folder only.
@@ -95,6 +96,10 @@ impl Layout {
     /// The certificate of a person.
     pub(crate) fn person_tls(&self, name: &NodeId) -> PathBuf {
         self.operator().join("people").join(name.as_str())
+    }
+    /// The certificate that may change etcd's users.
+    pub(crate) fn etcd_root_tls(&self) -> PathBuf {
+        self.operator().join("etcd-root")
     }
     /// What is still to be entered into the operations log.
     pub(crate) fn unsubmitted(&self) -> PathBuf {

@@ -97,7 +97,7 @@ fn run(Cli { state, person, command }: Cli) -> Result<u8> {
             Command::Loss(command) => loss::claim::run(&layout()?, command).await,
             Command::Migrate(args) => migrate::run(&layout()?, &args).await,
             Command::Topology(command) => topology_check::run(command),
-            Command::Pki(command) => credentials::pki(command, layout),
+            Command::Pki(command) => credentials::pki(command, layout).await,
             Command::Keys(args) => credentials::keys(&args),
             Command::Operator(command) => admin::operator(&layout()?, command).await,
             Command::Session(command) => admin::session(&layout()?, command).await,

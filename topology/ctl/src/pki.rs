@@ -1,7 +1,8 @@
 //! The cluster's certificate authority: makes it, issues each part's certificate, renews in time.
 //!
 //! A part is known by its URI name `spiffe://<cluster>/<role>/<node>`; its certificate also carries the host names and
-//! addresses that clients connect to, and role and node in the name that Postgres shows of its clients.
+//! addresses that clients connect to, and role and node in the name that Postgres shows of its clients. The role is the
+//! common name, which etcd takes for its user: what a part may change there depends on what it is.
 //! Every part is both client and server, so both uses are allowed.
 //! Invariants: private keys have mode 0600; the authority's key never leaves its folder; a certificate is renewed when
 //! less than a third of its life is left, when its names change or when the authority does – and otherwise left alone.
@@ -31,7 +32,7 @@ const DAY_S: u64 = 86_400;
 /// Whom a certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subject {
-    /// `agent`, `writer`, `reader`, `router`, `etcd`, `ctl` or `test`.
+    /// `agent`, `writer`, `reader`, `router`, `etcd`, `ctl`, `test`, a person's grade, or etcd's `root`.
     pub(crate) role: String,
     /// The node's name.
     pub(crate) node: String,
@@ -128,6 +129,7 @@ impl Authority {
         let mut names = vec![spiffe(&self.cluster, subject)];
         names.extend(subject.hosts.iter().cloned());
         names.push(subject.node.clone());
+        names.push(format!("CN={}", subject.role));
         Issued {
             names,
             authority_sha256: self.sha256(),
@@ -171,8 +173,8 @@ fn leaf_params(
     wanted: &Issued,
 ) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = name(&subject.node);
-    params.distinguished_name.push(DnType::OrganizationalUnitName, subject.role.as_str());
+    params.distinguished_name = name(&subject.role);
+    params.distinguished_name.push(DnType::OrganizationalUnitName, subject.node.as_str());
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -229,6 +231,25 @@ mod tests {
         assert_eq!(ensure(NOW_UNIX_S + 61 * DAY_S, &["10.0.0.1"]), Issue::Written);
         let mode = std::fs::metadata(tls.join("key.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, MODE_SECRET);
+    }
+
+    #[test]
+    fn the_common_name_is_the_role_and_older_certificates_are_issued_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = ClusterId::parse("demo").unwrap();
+        let authority = Authority::open_or_create(dir.path(), &cluster, NOW_UNIX_S).unwrap();
+        let wanted = authority.wanted(&subject(&[]), CERTIFICATE_DAYS);
+        let params = leaf_params(&cluster, &subject(&[]), &wanted).unwrap();
+        let common_name = params.distinguished_name.get(&DnType::CommonName);
+        assert_eq!(common_name, Some(&rcgen::DnValue::Utf8String("agent".to_owned())));
+
+        let (tls, note) = (dir.path().join("tls"), dir.path().join("tls/issued.json"));
+        let ensure = || authority.ensure(&tls, &subject(&[]), CERTIFICATE_DAYS).unwrap();
+        assert_eq!(ensure(), Issue::Written);
+        let mut older = wanted;
+        older.names.retain(|name| !name.starts_with("CN="));
+        std::fs::write(note, serde_json::to_vec(&older).unwrap()).unwrap();
+        assert_eq!((ensure(), ensure()), (Issue::Written, Issue::Kept));
     }
 
     #[test]

@@ -167,6 +167,12 @@ impl Started {
         observe(self.pid).is_some_and(|seen| seen.start_ticks == self.start_ticks && !seen.ended)
     }
 
+    /// Whether it runs this file as it is now, and not one that stood there before.
+    pub(crate) fn runs(self, program: &Path) -> bool {
+        let running = fs::read_link(format!("/proc/{}/exe", self.pid));
+        running.is_ok_and(|running| program.canonicalize().is_ok_and(|now| now == running))
+    }
+
     /// Sends the signal if exactly this process still runs.
     pub(crate) fn signal(self, signal: Signal) -> Result<()> {
         if !self.alive() {
@@ -195,6 +201,7 @@ impl Started {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::{self, Look};
 
     #[test]
     fn a_killed_process_has_ended_when_its_last_thread_has() {
@@ -226,6 +233,25 @@ mod tests {
         assert!(!recycled.alive(), "another start time is another process");
         recycled.signal(Signal::KILL).unwrap();
         assert!(started.alive(), "a process that is not ours is not signalled");
+        started.signal(Signal::KILL).unwrap();
+        assert!(started.gone_within(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test]
+    async fn a_process_whose_program_was_replaced_runs_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, newer) = (dir.path().join("program"), dir.path().join("program.new"));
+        fs::copy("/bin/sleep", &path).unwrap();
+        fs::copy("/bin/sleep", &newer).unwrap();
+        let (args, folder) = (vec!["60".into()], dir.path().to_owned());
+        let program = Program { path: path.clone(), args, folder };
+        let started = start(&program, None).unwrap();
+        let runs = || async {
+            if started.runs(&path) { Look::Done(()) } else { Look::NotYet("another".into()) }
+        };
+        wait::until("the program", Duration::from_secs(5), runs).await.unwrap();
+        fs::rename(newer, &path).unwrap();
+        assert!(!started.runs(&path));
         started.signal(Signal::KILL).unwrap();
         assert!(started.gone_within(Duration::from_secs(5)).await);
     }

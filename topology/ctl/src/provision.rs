@@ -19,6 +19,7 @@ use crate::process::RunAs;
 use crate::secrets;
 use crate::unit::{Part, Unit, UnitName};
 use anyhow::{Context, Result};
+use domicile_control::roles::MEMBER;
 use domicile_core::ids::NodeId;
 use domicile_core::operation;
 use domicile_topology::Topology;
@@ -253,6 +254,8 @@ pub(crate) fn etcd_arguments(topology: &Topology, name: &UnitName) -> Result<Vec
         ("cert-file", "tls/cert.pem".into()),
         ("key-file", "tls/key.pem".into()),
         ("peer-client-cert-auth", "true".into()),
+        // Whoever speaks as a member changes what they like, so only members do.
+        ("peer-cert-allowed-cn", MEMBER.into()),
         ("peer-trusted-ca-file", "tls/ca.pem".into()),
         ("peer-cert-file", "tls/cert.pem".into()),
         ("peer-key-file", "tls/key.pem".into()),

@@ -1,11 +1,13 @@
 //! The members of the control plane: which one is asked, and when the next one is.
 //!
 //! Invariants: each endpoint has at most the method's time for an answer and each is asked
-//! at most once per call; a call that must not be repeated is sent to one endpoint only.
+//! at most once per call; a call that must not be repeated is sent to one endpoint only. Asked again is the same endpoint, and
+//! only when it said that nothing was done: because of who is asking, or because its users have just changed.
 //! Certificates are read again whenever a connection is made anew, so that a renewed one needs no restart.
 
 use crate::config::{ControlConfig, TlsPaths, limits};
 use crate::error::Error;
+use crate::roles;
 use domicile_topology::address::ServiceUrl;
 use prost::Message;
 use std::future::Future;
@@ -119,15 +121,20 @@ impl Endpoints {
         let first = self.current();
         let mut cause = String::from("there is none");
         for (index, endpoint) in self.from(first) {
-            let channel = endpoint.channel(&self.tls)?;
             let deadline = Duration::from_millis(method.attempt_timeout_ms);
-            let answer = tokio::time::timeout(deadline, attempt(channel)).await;
-            match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))) {
+            let answer = tokio::time::timeout(deadline, self.answer(endpoint, &attempt)).await;
+            let late = || Ok(Err(Status::deadline_exceeded("no answer in time")));
+            match answer.unwrap_or_else(|_| late())? {
                 Ok(answer) => {
                     count(operation, "ok");
                     self.turn_to(index, first);
                     self.note_answer(Some(Instant::now()));
                     return Ok(answer);
+                }
+                Err(status) if status.code() == Code::PermissionDenied => {
+                    count(operation, "refused");
+                    let needed = roles::who_reads();
+                    return Err(Error::RoleInsufficient { operation, needed });
                 }
                 Err(status) if is_final(&status) => {
                     count(operation, "refused");
@@ -146,6 +153,33 @@ impl Endpoints {
             }
         }
         Err(Error::Unavailable { operation, cause })
+    }
+
+    /// One endpoint's answer. Who is refused asks again over a new connection, since the certificate may have been
+    /// replaced after this one was made; and so does who met a change of etcd's users. Neither has changed anything.
+    async fn answer<R, A, F>(
+        &self,
+        endpoint: &Endpoint,
+        attempt: &A,
+    ) -> Result<Result<R, Status>, Error>
+    where
+        A: Fn(Channel) -> F,
+        F: Future<Output = Result<R, Status>>,
+    {
+        let mut is_new = !endpoint.is_connected();
+        loop {
+            match attempt(endpoint.channel(&self.tls)?).await {
+                Err(status) if status.code() == Code::PermissionDenied && !is_new => {
+                    is_new = true;
+                    endpoint.forget_channel();
+                }
+                Err(status) if met_a_change_of_users(&status) => {
+                    let pause = Duration::from_millis(limits::USERS_CHANGED_PAUSE_MS);
+                    tokio::time::sleep(pause).await;
+                }
+                answer => return Ok(answer),
+            }
+        }
     }
 
     /// Every endpoint once, beginning with `first`.
@@ -190,6 +224,10 @@ impl Endpoint {
         Ok(channel)
     }
 
+    fn is_connected(&self) -> bool {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn forget_channel(&self) {
         *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -226,12 +264,17 @@ fn is_final(status: &Status) -> bool {
         Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
-            | Code::PermissionDenied
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented
             | Code::Unauthenticated
     )
+}
+
+/// Whether the member refused because its users changed between the question and the answer.
+fn met_a_change_of_users(status: &Status) -> bool {
+    let text = status.message();
+    text.contains("revision of auth store is old") || text.contains("revision in header is old")
 }
 
 fn describe(status: &Status) -> String {
@@ -316,5 +359,31 @@ mod tests {
             let (outcome, used) = ask(&endpoints, attempts, &refusal).await;
             assert!(matches!(outcome, Err(Error::Refused { .. })) && used == 1);
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_shows_the_certificate_anew_once() {
+        let ca = TestCa::new();
+        let endpoints = endpoints(&ca);
+        let refused = Err(Code::PermissionDenied);
+        let (outcome, used) = ask(&endpoints, Attempts::Once, &[refused; 3]).await;
+        assert!(matches!(outcome, Err(Error::RoleInsufficient { .. })) && used == 1);
+        let (outcome, used) = ask(&endpoints, Attempts::Once, &[refused; 3]).await;
+        assert!(matches!(outcome, Err(Error::RoleInsufficient { .. })) && used == 2);
+        let (outcome, used) = ask(&endpoints, Attempts::Once, &[refused, Ok(())]).await;
+        assert_eq!((outcome.is_ok(), used, endpoints.current()), (true, 2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_change_of_users_is_waited_out() {
+        let ca = TestCa::new();
+        let endpoints = endpoints(&ca);
+        let used = AtomicUsize::new(0);
+        let attempt = async |_| match used.fetch_add(1, Ordering::Relaxed) {
+            0..3 => Err(Status::invalid_argument("etcdserver: revision of auth store is old")),
+            _ => Ok(()),
+        };
+        endpoints.ask(METHOD, Attempts::Once, attempt).await.unwrap();
+        assert_eq!(used.into_inner(), 4);
     }
 }

@@ -74,6 +74,10 @@ impl Etcd {
         let answer = self.0.call(REVOKE, request, Attempts::Repeatable).await;
         match answer.map(|_: LeaseRevokeResponse| ()) {
             Err(Error::Refused { cause, .. }) if cause.contains("lease not found") => Ok(()),
+            Err(Error::RoleInsufficient { operation, .. }) => {
+                let needed = "this needs a role that may change every key on the lease".to_owned();
+                Err(Error::RoleInsufficient { operation, needed })
+            }
             other => other,
         }
     }

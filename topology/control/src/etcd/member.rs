@@ -36,6 +36,13 @@ impl Etcd {
         Ok(MemberStatus { member: MemberId(member), leader })
     }
 
+    /// The version of a member.
+    pub(crate) async fn member_version(&self) -> Result<String, Error> {
+        let answer: StatusResponse =
+            self.0.call(STATUS, StatusRequest {}, Attempts::Repeatable).await?;
+        Ok(answer.version)
+    }
+
     /// Hands the lead over; the client must know the leader only, which refuses when it leads no more.
     pub async fn move_leader(&self, to: MemberId) -> Result<(), Error> {
         let request = MoveLeaderRequest { target: to.0 };

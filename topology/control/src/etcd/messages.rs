@@ -202,6 +202,8 @@ pub(crate) struct StatusRequest {}
 pub(crate) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<ResponseHeader>,
+    #[prost(string, tag = "2")]
+    pub(crate) version: String,
     #[prost(uint64, tag = "4")]
     pub(crate) leader: u64,
 }

@@ -13,6 +13,7 @@ mod failover;
 mod leases;
 mod plans;
 mod record;
+mod roles;
 mod store;
 mod tls;
 mod topology;

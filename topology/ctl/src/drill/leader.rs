@@ -13,6 +13,7 @@ use domicile_control::etcd::MemberId;
 use domicile_control::{ControlClient, ControlConfig, TlsPaths};
 use domicile_core::ids::{NodeId, RegionId};
 use domicile_execute::chain;
+use domicile_service::config::TlsFiles;
 use domicile_topology::Topology;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,10 +47,13 @@ pub(super) fn can_lose(topology: &Topology, region: &RegionId) -> bool {
 impl Members {
     /// Clients that connect when they are first used.
     pub(super) fn connect(topology: &Topology, layout: &Layout) -> Result<Self> {
+        // Who may move the lead depends on etcd's version: in newer ones only root may.
+        let root = agents::tls_files_in(&layout.etcd_root_tls());
+        let files = if root.cert.exists() { root } else { agents::tls_files(layout) };
         let mut all = Vec::new();
         for member in &topology.etcd {
-            let files = agents::tls_files(layout);
-            let tls = TlsPaths { cert: files.cert, key: files.key, ca: files.ca };
+            let TlsFiles { cert, key, ca } = files.clone();
+            let tls = TlsPaths { cert, key, ca };
             // Nothing is watched, so nothing is kept in this file.
             let cache = layout.operator().join("member.json");
             let endpoint = [member.client.to_string()];

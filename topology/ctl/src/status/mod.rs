@@ -110,6 +110,14 @@ pub(crate) async fn observe(topology: &Topology, agents: &Agents, control: &Clus
             None
         }
     };
+    if record.is_some()
+        && control.client().enforces_roles().await.is_ok_and(|is_enforced| !is_enforced)
+    {
+        problems.push(
+            "etcd does not enforce the roles in certificates: `domicile down`, then `up`"
+                .to_owned(),
+        );
+    }
     let plan = moves::running(control.client()).await.unwrap_or_default();
     let databases = databases(topology, agents).await;
     let services = services(topology, agents, record.as_ref()).await;

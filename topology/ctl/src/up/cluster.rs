@@ -8,6 +8,7 @@ use domicile_control::{ControlClient, ControlConfig, Published, TlsPaths};
 use domicile_execute::chain;
 use domicile_topology::Topology;
 use domicile_topology::record::Record;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long the control plane may take to elect a leader.
@@ -23,7 +24,16 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A client that connects when it is first used.
     pub(crate) fn connect(topology: &Topology, layout: &Layout) -> Result<Self> {
-        let files = agents::tls_files(layout);
+        Self::connect_as(&layout.operator_tls(), topology, layout)
+    }
+
+    /// The same with the certificate in a folder.
+    pub(crate) fn connect_as(
+        certificate: &Path,
+        topology: &Topology,
+        layout: &Layout,
+    ) -> Result<Self> {
+        let files = agents::tls_files_in(certificate);
         let tls = TlsPaths { cert: files.cert, key: files.key, ca: files.ca };
         let endpoints: Vec<String> =
             topology.etcd.iter().map(|member| member.client.to_string()).collect();

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod ledger;
+pub(crate) mod roles;
 
 pub(crate) use cluster::Cluster;
 
@@ -81,6 +82,9 @@ pub(crate) async fn whole(topology: Topology, layout: Layout, steps: &Steps) -> 
     Steps::heading("Control plane")?;
     local.start_all(&of(Part::Etcd), &agents, steps).await?;
     let control = Cluster::connect(&local.topology, &local.layout)?;
+    steps
+        .run("roles in etcd", roles::enforce_unless_in_use(&local.topology, &local.layout))
+        .await?;
     steps.run("publish the topology", control.publish(&local.topology)).await?;
 
     Steps::heading("Databases")?;
@@ -133,6 +137,7 @@ async fn prepare(
         )?;
         speak_with_this_authority(&topology, &layout, &authority)?;
         authority.ensure(&layout.first_person_tls(), &person::first(), CERTIFICATE_DAYS)?;
+        roles::issue_root(&layout, &authority)?;
         let provision = Provision {
             topology: &topology,
             layout: &layout,
