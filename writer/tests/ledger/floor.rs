@@ -8,6 +8,7 @@ use domicile_service::peer::Role;
 use domicile_writer::change;
 use domicile_writer::floor;
 use domicile_writer::ledger::rounds::Slot;
+use domicile_writer::limits;
 use domicile_writer::round::{CloseRound, EndRound, Ending, OpenRound, OpenRoundBody};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -329,7 +330,8 @@ async fn tables_spread_over_processes_and_who_leaves_hands_over() {
     until(&bench, "both have long rounds", WITHIN, long, 2).await;
     let begun = Instant::now();
     first.leave(Duration::ZERO).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "a round that lasts is handed over at once");
+    let at_once = limits::FLOOR_LEAVE_WAIT / 3;
+    assert!(begun.elapsed() < at_once, "a round that lasts is handed over at once");
     let taken = || other.recovery.report().continued;
     while taken() == 0 {
         assert!(begun.elapsed() < TAKEN_OVER_WITHIN, "nobody takes the table over");
