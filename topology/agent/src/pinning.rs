@@ -208,19 +208,23 @@ fn next(epoch: Epoch, seen: Seen, before: Option<&Pin>, lacks: bool) -> Pin {
 
 async fn missing(session: &Session, pin: &Pin) -> Result<Cut, Error> {
     let ids: Vec<&str> = pin.uncovered.iter().map(|entry| entry.id.as_str()).collect();
-    let sql = format!(
-        "select coalesce(json_agg(id), '[]') from unnest($1::text[]::uuid[]) id \
-         where not exists (select from log.subject s where s.jurisdiction = '{LOG_CODE}' and s.subject = id) \
-         and not exists (select from log.pending p where p.jurisdiction = '{LOG_CODE}' and p.subject = id)"
-    );
     let gone: Option<BTreeSet<String>> =
-        session.json_of("look for pinned entries", &sql, &[&ids]).await?;
+        session.json_of("look for pinned entries", &lacking(), &[&ids]).await?;
     let gone = gone.unwrap_or_default();
     let entries: Vec<_> =
         pin.uncovered.iter().filter(|entry| gone.contains(&entry.id)).cloned().collect();
     // What had no name has none of its own here either: with nothing gone, nothing of that is.
     let unnamed = if entries.is_empty() { 0 } else { pin.unnamed };
     Ok(Cut { checkpoint: false, entries, unnamed })
+}
+
+/// Which of these ids are no entries here. `log.pending` has an `id` of its own, so each is named with its table.
+fn lacking() -> String {
+    format!(
+        "select coalesce(json_agg(pinned.id), '[]') from unnest($1::text[]::uuid[]) pinned(id) \
+         where not exists (select from log.subject s where s.jurisdiction = '{LOG_CODE}' and s.subject = pinned.id) \
+         and not exists (select from log.pending p where p.jurisdiction = '{LOG_CODE}' and p.subject = pinned.id)"
+    )
 }
 
 /// Whether the ledger does not hold the pinned checkpoint, which was in two regions when it was published.
@@ -300,6 +304,14 @@ mod tests {
         assert_eq!(opened(Epoch(3), None), None);
         assert_eq!(opened(Epoch(3), Some(Epoch(2))), None);
         assert_eq!(opened(Epoch(3), Some(Epoch(3))), Some(Epoch(3)));
+    }
+
+    /// Unqualified, the id would be the pending row's own: with any entry pending nothing would seem to be lost.
+    #[test]
+    fn pinned_entries_are_looked_for_by_their_own_ids() {
+        let sql = lacking();
+        assert_eq!(sql.matches(".subject = pinned.id").count(), 2, "{sql}");
+        assert!(!sql.contains("= id"), "{sql}");
     }
 
     #[test]
