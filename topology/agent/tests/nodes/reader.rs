@@ -110,11 +110,12 @@ async fn open_epoch(node: &Node, epoch: u64) {
     node.status_until("the status shows the epoch", |s| s.epoch_open == Some(Epoch(epoch))).await;
 }
 
-// What a plan does, by hand: stop the old primary, promote the standby, name it.
+// What a plan does, by hand: stop the old primary, name the standby, promote it.
 async fn hand_over(cluster: &Cluster, a: &Node, b: &Node) {
     assert!(a.agent.stop(&StopRequest::default()).await.unwrap().clean);
-    b.connect().await.query("select pg_promote()", &[]).await.unwrap();
+    // In a plan's order: an agent stops a primary that the record does not name.
     cluster.control.name("ledger-b", 2, None);
+    b.connect().await.query("select pg_promote()", &[]).await.unwrap();
     b.status_until("it is primary", |s| s.postgres.state == PostgresState::Primary).await;
     let closed = EpochOpenRequest { epoch: Epoch(2) };
     let refused = b.agent.open_epoch(&closed).await.unwrap_err();
