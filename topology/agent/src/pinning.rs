@@ -103,6 +103,7 @@ impl Pinning {
             tick.tick().await;
             let Some(serves) = self.serves() else {
                 (self.session, self.pinned) = (None, None);
+                uncovered(0);
                 continue;
             };
             let looked = self.look(serves).await;
@@ -152,13 +153,13 @@ impl Pinning {
                 self.tell(epoch, before, &cut).await?;
             }
         }
-        let count = u32::try_from(seen.count).unwrap_or(u32::MAX);
+        let count = seen.count;
         let pin = next(epoch, seen, before, lacks);
         if before != Some(&pin) {
             self.pinned = self.pins.replace(self.pinned.as_ref(), pin).await?;
         }
         // Not before it is pinned.
-        metrics::gauge!("domicile_agent_operations_uncovered").set(f64::from(count));
+        uncovered(count);
         self.session = Some(session);
         Ok(())
     }
@@ -184,6 +185,12 @@ impl Pinning {
         tracing::error!(%epoch, count = cut.count(), "entries of the operations log were lost");
         Ok(())
     }
+}
+
+/// How many pinned entries no checkpoint covers; none at a node that is not the primary.
+fn uncovered(count: u64) {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    metrics::gauge!("domicile_agent_operations_uncovered").set(f64::from(count));
 }
 
 /// The epoch to pin, once the ledger has opened the one in which this node serves. Until then it still shows the epoch
