@@ -3,7 +3,7 @@
 //! Invariant: the browser ends with the test, also when the test fails. A machine without Chromium fails the
 //! test and says how to install it: a page that nobody opened is not tested.
 
-use std::{env, process::Stdio, sync::Arc};
+use std::{env, process::Stdio, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use domicile_service::{
@@ -98,6 +98,20 @@ impl Browser {
         self.post("url", &json!({ "url": "about:blank" })).await;
         self.post("url", &json!({ "url": url })).await;
         self.appears("document.body.dataset.ready === 'yes'").await;
+    }
+
+    /// Opens an address that was visited, again and again until an expression is true there: what a page keeps reaches the
+    /// browser's storage a moment after the page has written it, and a driver is back sooner than a person.
+    pub(crate) async fn reopen(&self, url: &str, condition: &str) {
+        let begun = Instant::now();
+        loop {
+            self.open(url).await;
+            if self.run(&format!("return !!({condition});"), Value::Null).await == json!(true) {
+                return;
+            }
+            let within_ms = u128::from(APPEAR_TIMEOUT_MS);
+            assert!(begun.elapsed().as_millis() < within_ms, "on no later visit: {condition}");
+        }
     }
 
     /// Runs a function body in the page; `args` is what it is given, and a promise is waited for.

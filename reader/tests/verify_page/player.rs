@@ -99,8 +99,7 @@ async fn keys_are_kept_and_a_link_pins_nothing() {
         browser.click("#pin").await;
         browser.appears("document.querySelectorAll('#pinned li').length === 2").await;
         // On the next visit they are still pinned, and the same link has nothing to say.
-        browser.open(&link).await;
-        browser.appears("document.querySelectorAll('#pinned li').length === 2").await;
+        browser.reopen(&link, "document.querySelectorAll('#pinned li').length === 2").await;
         assert_eq!(note(&browser, "keys-note").await, "");
         // Another key of the same name is pointed out, and not taken.
         let other = "demo/MT/1%2b00000000%2bAYqI";

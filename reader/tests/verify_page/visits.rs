@@ -26,7 +26,8 @@ async fn first_visit(browser: &Browser, page: &str) {
     drop_files(browser, &["verify/open.bundle.json"]).await;
     shown(browser, "not-revealed", "first").await;
     assert_eq!(kept_size(browser).await, "6");
-    browser.open(page).await;
+    let remembers = "pinnedLines().length === 2 && memory.get(CHECKPOINT + 'demo/MT/1')";
+    browser.reopen(page, remembers).await;
 }
 
 #[tokio::test]
